@@ -1,0 +1,47 @@
+"""The Machine: the one seam between the agent and the node it runs on (DESIGN section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+NVML_SONAME = "libnvidia-ml.so.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A root folder holding ``sys``, ``proc`` and ``dev``, and the driver library to load.
+
+    The live machine is root ``/`` and the loader's library; a simulated machine is a folder
+    made by ``plumbline machine create``. Nothing in the agent asks which of the two it is.
+    """
+
+    root: Path
+    nvml_library: str
+    """What ``dlopen`` is given: a bare SONAME (the loader's search path) or an absolute path."""
+
+    @classmethod
+    def live(cls, nvml_library: str = NVML_SONAME) -> Machine:
+        """Return the node this process runs on."""
+        return cls(root=Path("/"), nvml_library=nvml_library)
+
+    @classmethod
+    def simulated(cls, folder: Path) -> Machine:
+        """Return the simulated machine in ``folder``."""
+        root = folder.resolve()
+        return cls(root=root, nvml_library=str(root / "lib" / NVML_SONAME))
+
+    @property
+    def dev(self) -> Path:
+        """Return the folder of device nodes."""
+        return self.root / "dev"
+
+    @property
+    def proc(self) -> Path:
+        """Return the proc file system."""
+        return self.root / "proc"
+
+    @property
+    def locality_file(self) -> Path:
+        """Return the operator's locality override, honoured where the platform's tables lie."""
+        return self.root / "etc" / "plumbline" / "locality.yaml"
