@@ -1,0 +1,83 @@
+"""``plumbline``: the section of keys that upstream does not have."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from agent.config.section import AbsolutePath, Section
+
+Xid = Annotated[int, Meta(ge=0, le=2**32 - 1, description="an Xid, a whole number")]
+XidSelector = Xid | Literal["all", "xids"]
+"""One Xid, or every one; both words mean the same, as upstream."""
+
+DEFAULT_IGNORED_XIDS = (13, 31, 43, 45, 68, 109)
+"""Errors of the application, not of the GPU: graphics engine exception, memory page fault,
+stopped processing, preemptive cleanup, video processor exception, context switch timeout."""
+
+
+class LogLevel(StrEnum):
+    """The least severe message that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a message is written: for people or for a log store."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """``plumbline.log``."""
+
+    level: LogLevel = LogLevel.INFO
+    format: LogFormat = LogFormat.TEXT
+
+
+class Cdi(Section, frozen=True, kw_only=True):
+    """``plumbline.cdi``. The hook program is ``flags.plugin.nvidiaCTKPath``, as upstream."""
+
+    spec_dir: AbsolutePath = "/var/run/cdi"
+    """Where runtimes look for specifications of devices that come and go with a boot."""
+    feature_flags: tuple[str, ...] = ()
+    """Names of upstream's optional CDI features."""
+    disable_hooks: tuple[str, ...] = ()
+    """Hooks left out of specifications; ``all`` for every one."""
+
+
+class HealthChecks(Section, frozen=True, kw_only=True):
+    """``plumbline.health``."""
+
+    disable: tuple[XidSelector, ...] = ()
+    """Xids that do not make a GPU unhealthy, beside ``ignoredXids``."""
+    enable: tuple[XidSelector, ...] = ()
+    """Xids that do, whatever else says they do not."""
+    poll_seconds: Annotated[
+        float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")
+    ] = 5.0
+    """Seconds one wait for an event of the driver lasts, and between two looks at what has
+    no event. 5, as upstream."""
+
+
+class Plumbline(Section, frozen=True, kw_only=True):
+    """``plumbline``."""
+
+    ignored_xids: tuple[Xid, ...] = DEFAULT_IGNORED_XIDS
+    """Xids that say nothing about the GPU's health."""
+    locality_file: AbsolutePath | None = None
+    """Distances that contradict sysfs; None is etc/plumbline/locality.yaml of the machine."""
+    log: Log = Log()
+    cdi: Cdi = Cdi()
+    health: HealthChecks = HealthChecks()
+
+    def __post_init__(self) -> None:
+        """Give Xids one order, so that equal choices are equal values."""
+        msgspec.structs.force_setattr(self, "ignored_xids", tuple(sorted(set(self.ignored_xids))))

@@ -1,0 +1,140 @@
+"""The parts machines are built of: GPU models, network cards and PCIe bridges, as data."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from importlib import resources
+
+import msgspec
+
+from agent.model.errors import ConfigError
+from agent.simulation import strict
+
+
+class Clocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The highest clocks, in MHz."""
+
+    graphics: int
+    memory: int
+    sm: int | None = None
+    """None: as ``graphics``."""
+    video: int | None = None
+    """None: as ``graphics``."""
+
+
+class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Power limits and idle draw, in watts."""
+
+    default: int
+    min: int
+    max: int
+    idle: int
+
+
+class NvlinkPorts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The NVLinks of one GPU."""
+
+    count: int
+    version: int
+    speed_mbps: int
+    """MB/s of one link in one direction."""
+
+
+class GpuModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What every board of one model has in common."""
+
+    name: str
+    """As the driver prints it."""
+    device_id: str
+    subsystem_id: str
+    architecture: str
+    compute_capability: str
+    memory_mib: int
+    reserved_mib: int
+    bar1_mib: int
+    bus_width_bits: int
+    cores: int
+    clocks: Clocks
+    power: Power
+    pcie_generation: int
+    brand: str = "nvidia"
+    pcie_width: int = 16
+    pci_class: str = "0x030200"
+    ecc: bool = True
+    mig: bool = False
+    nvlinks: NvlinkPorts | None = None
+    c2c_links: int = 0
+    fabric: bool = False
+    """True where the driver reports the state of an NVLink fabric (Hopper and later)."""
+    peer_access: str | None = None
+    """What P2P status says where the board refuses peer access; None: what the path allows."""
+
+
+class NicModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network card as sysfs shows one function of it."""
+
+    vendor_id: str
+    device_id: str
+    subsystem_vendor_id: str
+    subsystem_device_id: str
+    driver: str
+    pcie_generation: int
+    pcie_width: int
+    speed_mbps: int
+    hca_type: str | None = None
+    """None for a card without RDMA."""
+    board_id: str = ""
+    firmware: str = ""
+    rate: str = ""
+    """The text of ports/1/rate, for example ``400 Gb/sec (4X NDR)``."""
+
+
+class BridgeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A PCIe root port or switch chip."""
+
+    vendor_id: str
+    device_id: str
+    subsystem_vendor_id: str
+    subsystem_device_id: str
+    pcie_generation: int
+    pcie_width: int = 16
+
+
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every part, by the name profiles use."""
+
+    gpus: dict[str, GpuModel]
+    nics: dict[str, NicModel]
+    bridges: dict[str, BridgeModel]
+
+    def gpu(self, name: str) -> GpuModel:
+        """Return a GPU model; raise ConfigError with the nearest name for an unknown one."""
+        return _named(self.gpus, name, what="GPU model")
+
+    def nic(self, name: str) -> NicModel:
+        """Return a network card; raise ConfigError with the nearest name for an unknown one."""
+        return _named(self.nics, name, what="network card")
+
+    def bridge(self, name: str) -> BridgeModel:
+        """Return a bridge; raise ConfigError with the nearest name for an unknown one."""
+        return _named(self.bridges, name, what="bridge")
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """Return the parts that ship with Plumbline."""
+    folder = resources.files("agent.simulation") / "parts"
+    return Catalogue(
+        gpus=_load(folder, "gpus.yaml", dict[str, GpuModel]),
+        nics=_load(folder, "nics.yaml", dict[str, NicModel]),
+        bridges=_load(folder, "bridges.yaml", dict[str, BridgeModel]),
+    )
+
+
+def _load[T](folder: object, name: str, kind: type[T]) -> T:
+    raise NotImplementedError
+
+
+def _named(parts: dict[str, msgspec.Struct], name: str, *, what: str) -> msgspec.Struct:
+    raise NotImplementedError
