@@ -1,4 +1,7 @@
-#include <pybind11/pybind11.h>
+#include "bindings/topics.hpp"
 
 // Table of contents of the extension: each topic registers itself.
-PYBIND11_MODULE(_native, m) { m.doc() = "Native core of Plumbline."; }
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "Native core of Plumbline.";
+  plumbline::bindings::register_topology(m);
+}
