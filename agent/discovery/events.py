@@ -23,6 +23,8 @@ from agent.discovery.library import Session
 WAIT_MS = 500
 LOOK_EVERY_S = 1.0
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0)
+# A watch that held this long ended for a new reason: back-off starts over.
+CALM_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +83,12 @@ class Watch:
     def _run(self) -> None:
         failures = 0
         while not self._stop.is_set():
+            started = time.monotonic()
             try:
                 self._watch(_EventSet())
             except pynvml.NVMLError as error:
+                if time.monotonic() - started > CALM_S:
+                    failures = 0
                 self._notify(WatchFault(reason=explain(error)))
                 self._stop.wait(BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)])
                 failures += 1

@@ -9,6 +9,7 @@ import pynvml
 
 from agent import _native
 from agent.discovery import gpus, locality, sysfs
+from agent.discovery.device_nodes import DeviceNodes
 from agent.discovery.faults import optional, translated
 from agent.discovery.gpus import GpuReading
 from agent.discovery.library import Session
@@ -17,8 +18,8 @@ from agent.model.inventory import Distance, Gpu, Inventory, Nic, PairDistance
 Overrides = Mapping[frozenset[str], Distance]
 
 
-def observe(session: Session) -> Inventory:
-    """Read the whole node once.
+def observe(session: Session, *, dev_root: str = "/") -> Inventory:
+    """Read the whole node once; ``dev_root`` is where its ``/dev`` is mounted for us.
 
     Raises HardwareError when the driver cannot list its GPUs, ConfigError when the locality
     file cannot be used. A single GPU, NIC or file that fails never raises: it is absent, and
@@ -32,21 +33,23 @@ def observe(session: Session) -> Inventory:
     tree = _native.read_system(str(session.machine.root))
     readings, unavailable = gpus.read_gpus()
     nics = sysfs.nics(tree)
+    nodes = DeviceNodes(session.machine, dev_root)
     pairs, unknown = _distances(tree, readings, nics, overrides)
     return Inventory(
         driver_version=driver_version,
         nvml_version=nvml_version,
         cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}",
-        gpus=tuple(_gpu(tree, reading) for reading in readings),
+        gpus=tuple(_gpu(tree, reading, nodes) for reading in readings),
         unavailable=unavailable,
         nics=nics,
         numa_nodes=sysfs.numa_nodes(tree),
         pairs=pairs,
+        control_nodes=nodes.control_nodes(),
         warnings=(*tree.warnings, *unknown, *_unused(overrides, readings, nics)),
     )
 
 
-def _gpu(tree: _native.SystemTree, reading: GpuReading) -> Gpu:
+def _gpu(tree: _native.SystemTree, reading: GpuReading, nodes: DeviceNodes) -> Gpu:
     position = sysfs.position(tree, reading.address)
     return Gpu(
         index=reading.index,
@@ -71,6 +74,7 @@ def _gpu(tree: _native.SystemTree, reading: GpuReading) -> Gpu:
         links=reading.links,
         c2c_links=reading.c2c_links,
         fabric=reading.fabric,
+        drm_nodes=nodes.drm_nodes(reading.address),
     )
 
 

@@ -122,6 +122,8 @@ class Gpu:
     c2c_links: int
     """Active chip-to-chip links to the CPU (Grace)."""
     fabric: Fabric | None
+    drm_nodes: tuple[str, ...] = ()
+    """Device nodes of the graphics interface, e.g. ``/dev/dri/renderD128``."""
 
     @property
     def device_node(self) -> str | None:
@@ -209,6 +211,8 @@ class Inventory:
     nics: tuple[Nic, ...]
     numa_nodes: tuple[NumaNode, ...]
     pairs: tuple[PairDistance, ...]
+    control_nodes: tuple[str, ...] = ()
+    """Device nodes every GPU container needs, as far as this node has them."""
     warnings: tuple[str, ...] = ()
     _by_pair: dict[frozenset[str], Distance] = field(
         init=False, repr=False, compare=False, default_factory=dict

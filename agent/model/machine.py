@@ -31,17 +31,11 @@ class Machine:
         root = folder.resolve()
         return cls(root=root, nvml_library=str(root / "lib" / NVML_SONAME))
 
-    @property
-    def dev(self) -> Path:
-        """Return the folder of device nodes."""
-        return self.root / "dev"
-
-    @property
-    def proc(self) -> Path:
-        """Return the proc file system."""
-        return self.root / "proc"
+    def path(self, absolute: str) -> Path:
+        """Return where a path of the node lies for this process: ``/dev/nvidia0`` in ``root``."""
+        return self.root / absolute.lstrip("/")
 
     @property
     def locality_file(self) -> Path:
         """Return the operator's locality override, honoured where the platform's tables lie."""
-        return self.root / "etc" / "plumbline" / "locality.yaml"
+        return self.path("/etc/plumbline/locality.yaml")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agent.config.schema import Config
 from agent.model.inventory import Gpu, Inventory
 from agent.planning.catalog import Catalog, build_catalog
 from agent.planning.health import Health
@@ -12,12 +13,14 @@ from agent.planning.placement import PlacementTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Inventory, Catalog and tables that belong together."""
+    """Configuration, Inventory, Health, Catalog and tables that belong together."""
 
     generation: int
+    config: Config
     inventory: Inventory
     departed: tuple[Gpu, ...]
     """GPUs of earlier generations that no longer answer."""
+    health: Health
     catalog: Catalog
     placement: PlacementTable
 
@@ -26,19 +29,45 @@ class Snapshot:
         present = self.inventory.gpu(uuid)
         return present or next((gpu for gpu in self.departed if gpu.uuid == uuid), None)
 
+    def with_health(self, health: Health) -> Snapshot:
+        """Return the next generation, in which only the health differs."""
+        return replace(
+            self,
+            generation=self.generation + 1,
+            health=health,
+            catalog=build_catalog(self.inventory, health, self.departed),
+        )
 
-def build_snapshot(inventory: Inventory, health: Health, previous: Snapshot | None) -> Snapshot:
+
+def build_snapshot(
+    config: Config, inventory: Inventory, health: Health, *, previous: Snapshot | None
+) -> Snapshot:
     """Return the generation after ``previous`` for a fresh look at the node."""
     present = {gpu.uuid for gpu in inventory.gpus}
     seen = (*previous.inventory.gpus, *previous.departed) if previous else ()
     departed = tuple(gpu for gpu in seen if gpu.uuid not in present)
+    for gpu in departed:
+        health = health.marked(gpu.uuid, _absence(gpu, inventory))
     same = previous is not None and previous.inventory == inventory
     return Snapshot(
         generation=previous.generation + 1 if previous else 1,
+        config=config,
         inventory=inventory,
         departed=departed,
+        health=health,
         catalog=build_catalog(inventory, health, departed),
         placement=previous.placement
         if previous and same
         else PlacementTable(inventory, (*inventory.gpus, *departed)),
+    )
+
+
+def _absence(gpu: Gpu, inventory: Inventory) -> str:
+    for missing in inventory.unavailable:
+        if gpu.uuid == missing.uuid or gpu.address == missing.address:
+            return missing.reason
+    # The driver would not say which GPU failed: the index it had is the best clue.
+    return next(
+        (m.reason for m in inventory.unavailable if m.index == gpu.index),
+        "the driver no longer lists it",
     )

@@ -1,0 +1,39 @@
+"""Finds the driver's device nodes."""
+
+from __future__ import annotations
+
+from agent.model.machine import Machine
+
+# What every CUDA program opens beside its GPU's own node, in the driver's order.
+CONTROL_NODES = (
+    "/dev/nvidiactl",
+    "/dev/nvidia-uvm",
+    "/dev/nvidia-uvm-tools",
+    "/dev/nvidia-modeset",
+)
+
+
+class DeviceNodes:
+    """The device nodes of one machine, whose ``/dev`` lies below ``dev_root``."""
+
+    def __init__(self, machine: Machine, dev_root: str) -> None:
+        """Look at ``<machine root>/<dev_root>/dev``."""
+        self._machine = machine
+        self._dev_root = dev_root.rstrip("/")
+
+    def control_nodes(self) -> tuple[str, ...]:
+        """Return the control nodes that exist."""
+        return tuple(node for node in CONTROL_NODES if self._exists(node))
+
+    def drm_nodes(self, address: str) -> tuple[str, ...]:
+        """Return a GPU's graphics nodes (``/sys/bus/pci/devices/<address>/drm``) that exist."""
+        folder = self._machine.path(f"/sys/bus/pci/devices/{address}/drm")
+        try:
+            names = sorted(entry.name for entry in folder.iterdir())
+        except OSError:
+            # Most data-centre nodes run without nvidia-drm.
+            return ()
+        return tuple(node for node in (f"/dev/dri/{name}" for name in names) if self._exists(node))
+
+    def _exists(self, node: str) -> bool:
+        return self._machine.path(self._dev_root + node).exists()

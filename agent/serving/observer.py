@@ -1,0 +1,72 @@
+"""Writes what happens at the kubelet's door to the log."""
+
+from __future__ import annotations
+
+from agent.telemetry import logs
+from deviceplugin.observer import Call, Observer
+
+
+class LogObserver(Observer):
+    """One line per event; an RPC's two lines share its op id."""
+
+    def registered(self, resource: str) -> None:
+        """The kubelet accepted a registration."""
+        logs.event("registered", resource=resource)
+
+    def register_failed(self, resource: str, reason: str) -> None:
+        """A registration failed; it is tried again with back-off."""
+        logs.warning("register_failed", resource=resource, reason=reason)
+
+    def stream_opened(self, resource: str) -> None:
+        """The kubelet opened a ListAndWatch stream."""
+        logs.debug("stream_opened", resource=resource)
+
+    def stream_ended(self, resource: str) -> None:
+        """A ListAndWatch stream ended."""
+        logs.event("stream_ended", resource=resource)
+
+    def devices_sent(self, resource: str, *, healthy: int, total: int) -> None:
+        """A device list was written to a stream."""
+        logs.event("devices_sent", resource=resource, healthy=healthy, total=total)
+
+    def withdrawn(self, resource: str) -> None:
+        """A resource is no longer offered."""
+        logs.event("withdrawn", resource=resource)
+
+    def kubelet_absent(self) -> None:
+        """There is no kubelet.sock."""
+        logs.warning("kubelet_absent", doing="waiting for kubelet.sock")
+
+    def kubelet_restarted(self) -> None:
+        """A kubelet.sock appeared, or took the place of another one."""
+        logs.event("kubelet_restarted")
+
+    def own_socket_lost(self, resource: str) -> None:
+        """The socket of a resource was removed or replaced by somebody else."""
+        logs.warning("own_socket_lost", resource=resource, doing="serving and registering again")
+
+    def preference_repaired(self, resource: str, reason: str) -> None:
+        """The preference was unusable; the kubelet got a repaired one."""
+        logs.error("preference_repaired", resource=resource, reason=reason)
+
+    def rpc_begin(self, call: Call) -> None:
+        """An RPC arrived."""
+        logs.debug(
+            "rpc_begin",
+            op=call.op_id,
+            method=call.method,
+            resource=call.resource,
+            detail=call.detail,
+        )
+
+    def rpc_end(self, call: Call, *, error: str | None, duration_s: float) -> None:
+        """An RPC was answered."""
+        write = logs.debug if error is None else logs.error
+        write(
+            "rpc_end",
+            op=call.op_id,
+            method=call.method,
+            resource=call.resource,
+            error=error or "none",
+            duration_ms=f"{1000 * duration_s:.2f}",
+        )

@@ -1,0 +1,72 @@
+"""The folder list is the dependency order, and the order is a test."""
+
+import ast
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_imports_obey_the_contracts():
+    result = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stdout
+
+
+def test_every_contract_is_named_by_a_sentence():
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    names = [
+        contracts[section]["name"]
+        for section in contracts.sections()
+        if section.startswith("importlinter:contract:")
+    ]
+
+    assert names
+    assert all(len(name.split()) >= 5 for name in names)
+
+
+def test_every_package_says_what_belongs_in_it():
+    packages = [
+        path
+        for top in ("agent", "deviceplugin")
+        for path in (ROOT / top).rglob("__init__.py")
+        if "_generated" not in path.parts
+    ]
+
+    silent = [str(p.relative_to(ROOT)) for p in packages if not p.read_text().startswith('"""')]
+    assert packages
+    assert silent == []
+
+
+def test_only_discovery_and_simulation_touch_the_native_core():
+    """The extension is no Python module, so import-linter cannot see it."""
+    users = {
+        path.relative_to(ROOT).parts[:2]
+        for path in (ROOT / "agent").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and any(a.name == "_native" for a in node.names)
+    }
+
+    assert users == {("agent", "discovery"), ("agent", "simulation")}
+
+
+def test_the_daemon_starts_without_the_command_line():
+    program = (
+        "import sys; import agent.daemon.run;"
+        "print([m for m in ('typer', 'rich', 'kubernetes', 'pydantic') if m in sys.modules])"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert loaded.stdout.strip() == "[]"
