@@ -1,0 +1,238 @@
+"""The text of a configuration file to the settings in it, with the line of each. Pure.
+
+The walk follows the schema, not the document: what the schema does not name is refused with
+the nearest key, and neither depth nor aliases of a hostile file matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import get_args
+
+import msgspec
+import yaml
+from msgspec import inspect
+
+from agent.config import conversion
+from agent.config.problems import Problem
+from agent.config.schema import Config
+from agent.config.section import ONE_OR_MANY, Section
+from agent.config.tree import is_section, leaves
+
+_YAML = "tag:yaml.org,2002:"
+_NULL, _MERGE = _YAML + "null", _YAML + "merge"
+_MISSING = object()
+"""In place of a value that could not be read."""
+
+_scalars = yaml.constructor.SafeConstructor()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A setting that the file holds."""
+
+    value: object
+    where: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """One file being read."""
+
+    name: str
+    """Its path, as the operator gave it."""
+    found: dict[str, Found] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def where(self, node: yaml.Node) -> str:
+        """Return file and line of a node."""
+        return f"{self.name}:{node.start_mark.line + 1}"
+
+    def complain(self, node: yaml.Node, path: str, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(where=self.where(node), path=path, message=message))
+
+
+def read_document(text: str, name: str) -> Reading:
+    """Return what a file says and what is wrong with it; ``name`` is what messages call it."""
+    reading = Reading(name=name)
+    try:
+        root = yaml.compose(_without_json_tabs(text), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        reading.problems.append(_syntax_problem(error, name))
+        return reading
+    if root is not None:
+        _read_section(reading, root, Config, "")
+    return reading
+
+
+def _read_section(reading: Reading, node: yaml.Node, section: type[Section], path: str) -> None:
+    """Put the settings of a section, and of those inside it, into ``reading.found``."""
+    for key, value, field_info in _entries(reading, node, section, path):
+        inner = _join(path, key)
+        if is_section(field_info.type):
+            _read_section(reading, value, field_info.type, inner)
+            continue
+        got = _read(reading, value, field_info.type, inner)
+        if got is not _MISSING:
+            reading.found[inner] = Found(value=got, where=reading.where(value))
+
+
+def _read(reading: Reading, node: yaml.Node, annotation: object, path: str) -> object:
+    """Return the value of a node, or _MISSING with a problem noted."""
+    chosen = _alternative(node, annotation)
+    info = conversion.plain(chosen)
+    if isinstance(info, inspect.StructType):
+        return _read_struct(reading, node, info.cls, path)
+    if isinstance(info, inspect.VarTupleType):
+        return _read_list(reading, node, chosen, path)
+    return _read_scalar(reading, node, chosen, path)
+
+
+def _alternative(node: yaml.Node, annotation: object) -> object:
+    """Return the member of a union that a node of this kind can be; else the type itself."""
+    wanted: dict[type[yaml.Node], type[inspect.Type]] = {
+        yaml.MappingNode: inspect.StructType,
+        yaml.SequenceNode: inspect.VarTupleType,
+    }
+    if isinstance(conversion.plain(annotation), inspect.UnionType):
+        members = [(each, conversion.plain(each)) for each in get_args(annotation)]
+        kind = wanted.get(type(node), inspect.AnyType)
+        return next((each for each, info in members if isinstance(info, kind)), annotation)
+    return annotation
+
+
+def _read_struct(
+    reading: Reading, node: yaml.Node, section: type[msgspec.Struct], path: str
+) -> object:
+    before = len(reading.problems)
+    values: dict[str, object] = {}
+    for key, value, info in _entries(reading, node, section, path):
+        values[info.name] = _read(reading, value, info.type, _join(path, key))
+    needed = [f for f in msgspec.structs.fields(section) if f.required and f.name not in values]
+    if len(reading.problems) == before:
+        for each in needed:
+            reading.complain(node, _join(path, each.encode_name), "is missing")
+    return _MISSING if len(reading.problems) > before else section(**values)
+
+
+def _read_list(reading: Reading, node: yaml.Node, annotation: object, path: str) -> object:
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    lone = conversion.form(annotation) == ONE_OR_MANY and isinstance(node, yaml.ScalarNode)
+    if not isinstance(node, yaml.SequenceNode) and not lone:
+        expected = conversion.expectation(annotation)
+        reading.complain(node, path, f"{_show(node)} is not {expected}")
+        return _MISSING
+    item = conversion.item_type(annotation)
+    items = [_read(reading, each, item, f"{path}[{i}]") for i, each in enumerate(nodes)]
+    if any(each is _MISSING for each in items):
+        return _MISSING
+    try:
+        return conversion.check_items(items, annotation)
+    except conversion.UnfitError as unfit:
+        reading.complain(node, path, str(unfit))
+        return _MISSING
+
+
+def _read_scalar(reading: Reading, node: yaml.Node, annotation: object, path: str) -> object:
+    try:
+        if not isinstance(node, yaml.ScalarNode):
+            expected = conversion.expectation(annotation)
+            raise conversion.UnfitError(f"{_show(node)} is not {expected}")  # noqa: TRY301
+        return conversion.check(_plain_value(node), annotation, raw=node.value)
+    except conversion.UnfitError as unfit:
+        reading.complain(node, path, str(unfit))
+        return _MISSING
+
+
+def _plain_value(node: yaml.ScalarNode) -> object:
+    """Return a scalar as YAML types it; what it cannot type stays text."""
+    try:
+        return _scalars.construct_object(node)
+    except (yaml.YAMLError, ValueError, OverflowError):
+        return node.value
+
+
+def _entries(
+    reading: Reading, node: yaml.Node, section: type[msgspec.Struct], path: str
+) -> Iterator[tuple[str, yaml.Node, msgspec.structs.FieldInfo]]:
+    """Return the known keys of a mapping that have a value; complain about the others."""
+    if node.tag == _NULL:
+        return
+    if not isinstance(node, yaml.MappingNode):
+        reading.complain(node, path, f"{_show(node)} is not a mapping")
+        return
+    fields = {each.encode_name: each for each in msgspec.structs.fields(section)}
+    for key, value in _pairs(reading, node, path):
+        if key.value not in fields:
+            reading.complain(key, _join(path, key.value), _unknown(key.value, value, fields))
+        elif value.tag != _NULL:
+            yield key.value, value, fields[key.value]
+
+
+def _pairs(
+    reading: Reading, node: yaml.MappingNode, path: str
+) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+    """Return keys and values of a mapping, merge keys resolved and duplicates refused."""
+    own: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
+    merged: list[yaml.Node] = []
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+        elif not isinstance(key, yaml.ScalarNode):
+            reading.complain(key, path, "a key must be text")
+        elif key.value in own:
+            first = own[key.value][0].start_mark.line + 1
+            message = f"the key stands twice, first on line {first}; keep one"
+            reading.complain(key, _join(path, key.value), message)
+        else:
+            own[key.value] = (key, value)
+    for source in merged:
+        if not isinstance(source, yaml.MappingNode) or source is node:
+            reading.complain(source, path, "<< must name a mapping")
+            continue
+        for key, value in source.value:
+            own.setdefault(str(key.value), (key, value))
+    return list(own.values())
+
+
+def _unknown(key: str, value: yaml.Node, fields: dict[str, msgspec.structs.FieldInfo]) -> str:
+    elsewhere = [path for path in leaves() if path.rpartition(".")[2].casefold() == key.casefold()]
+    alike = conversion.nearest(key, fields) or next(iter(elsewhere), None)
+    said = f"unknown key (value: {_show(value)})"
+    if alike is not None:
+        return f"{said}; did you mean {alike!r}?"
+    return f"{said}; the keys here are {', '.join(sorted(fields))}"
+
+
+def _show(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return conversion.show(_plain_value(node))
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _without_json_tabs(text: str) -> str:
+    """Return JSON with its tabs as blanks, which YAML needs; any other text as it is."""
+    if "\t" in text and text.lstrip().startswith("{"):
+        try:
+            json.loads(text)
+        except ValueError:
+            return text
+        return text.replace("\t", " ")  # JSON allows no raw tab inside a string
+    return text
+
+
+def _syntax_problem(error: yaml.YAMLError, name: str) -> Problem:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return Problem(where=name, path="", message=f"not YAML: {str(error).splitlines()[0]}")
+    mark = error.problem_mark or error.context_mark
+    where = name if mark is None else f"{name}:{mark.line + 1}:{mark.column + 1}"
+    reason = " ".join(part for part in (error.context, error.problem) if part)
+    hint = "; indent with blanks, YAML allows no tabs" if "\\t" in reason else ""
+    return Problem(where=where, path="", message=f"not YAML: {reason}{hint}")

@@ -1,0 +1,28 @@
+"""What one run of the agent is told beside its configuration: where, and as which node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.config.section import Section
+
+
+class RunOptions(Section, frozen=True, kw_only=True):
+    """Set by flags and environment only: a file cannot say where it is itself."""
+
+    config_file: str | None = None
+    """None: no file."""
+    machine: str | None = None
+    """Folder of a simulated machine; None is the machine this runs on."""
+    kubelet_dir: str = "/var/lib/kubelet/device-plugins"
+    """The kubelet's device plugin folder; elsewhere only for stand-ins."""
+    kubelet_socket: str = "kubelet.sock"
+    """Relative to ``kubelet_dir``; empty: do not register."""
+    node_name: str | None = None
+    """None until something needs the API server."""
+    print_config: bool = False
+
+    @property
+    def registration_socket(self) -> Path | None:
+        """Return the socket to register at; None when the agent shall not register."""
+        return Path(self.kubelet_dir) / self.kubelet_socket if self.kubelet_socket else None
