@@ -1,6 +1,14 @@
+# ruff: noqa: PYI021 - this file is where the extension is documented
 """The native core (native/bindings). Plain values in, plain values out; never prints or aborts."""
 
 from enum import IntEnum
+from os import PathLike
+from typing import ClassVar, NoReturn, final
+
+class _Value:
+    """What the reader returns: immutable, and made by the reader only."""
+
+    def __init__(self, *args: object, **kwargs: object) -> NoReturn: ...
 
 class Distance(IntEnum):
     """How far apart two PCI devices are, nearest first; the values are NVML's ancestor levels."""
@@ -10,8 +18,10 @@ class Distance(IntEnum):
     PHB = 30
     NODE = 40
     SYS = 50
+    __pybind11_native_enum__: ClassVar[object]
 
-class PciDevice:
+@final
+class PciDevice(_Value):
     """One function below ``<root>/sys/bus/pci/devices``. None is: the file is absent or absurd."""
 
     @property
@@ -58,7 +68,8 @@ class PciDevice:
     def physical_function(self) -> str | None:
         """Address of the PF when this is a virtual function."""
 
-class NicPort:
+@final
+class NicPort(_Value):
     @property
     def number(self) -> int: ...
     @property
@@ -68,7 +79,8 @@ class NicPort:
     @property
     def link_layer(self) -> str | None: ...
 
-class Nic:
+@final
+class Nic(_Value):
     @property
     def name(self) -> str:
         """The RDMA device if there is one, else the network interface."""
@@ -87,7 +99,8 @@ class Nic:
     @property
     def nvlink_management(self) -> bool: ...
 
-class NumaNode:
+@final
+class NumaNode(_Value):
     @property
     def id(self) -> int: ...
     @property
@@ -99,7 +112,8 @@ class NumaNode:
     @property
     def socket(self) -> int | None: ...
 
-class SystemTree:
+@final
+class SystemTree(_Value):
     """The machine below one root folder, read once."""
 
     @property
@@ -120,5 +134,5 @@ class SystemTree:
     def distance(self, a: str, b: str) -> Distance | None:
         """Distance of two devices by address; None when either is not there."""
 
-def read_system(root: str) -> SystemTree:
+def read_system(root: str | PathLike[str]) -> SystemTree:
     """Read ``<root>/sys``. Never raises for what it finds there; releases the GIL."""

@@ -2,6 +2,7 @@
 #include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
 
 #include "bindings/topics.hpp"
 #include "topology/system_tree.hpp"
@@ -19,6 +20,13 @@ using topology::PciDevice;
 using topology::SystemTree;
 
 namespace {
+
+/// A class without constructor and without pybind11's metaclass, which adds nothing here and
+/// which no stub could name.
+template <typename T> py::class_<T> define_value(py::module_ &m, const char *name) {
+  const py::handle plain_type{reinterpret_cast<PyObject *>(&PyType_Type)};
+  return py::class_<T>(m, name, py::metaclass(plain_type), py::is_final());
+}
 
 /// A getter for one half of one of a device's links.
 template <LinkCapability PciDevice::*Link, std::optional<int> LinkCapability::*Half>
@@ -39,7 +47,7 @@ void register_distance(py::module_ &m) {
 void register_device(py::module_ &m) {
   constexpr auto generation = &LinkCapability::generation;
   constexpr auto width = &LinkCapability::width;
-  py::class_<PciDevice>(m, "PciDevice")
+  define_value<PciDevice>(m, "PciDevice")
       .def_readonly("address", &PciDevice::address)
       .def_readonly("root", &PciDevice::root)
       .def_readonly("path", &PciDevice::path)
@@ -63,12 +71,12 @@ void register_device(py::module_ &m) {
 }
 
 void register_nic(py::module_ &m) {
-  py::class_<NicPort>(m, "NicPort")
+  define_value<NicPort>(m, "NicPort")
       .def_readonly("number", &NicPort::number)
       .def_readonly("state", &NicPort::state)
       .def_readonly("rate_gbps", &NicPort::rate_gbps)
       .def_readonly("link_layer", &NicPort::link_layer);
-  py::class_<Nic>(m, "Nic")
+  define_value<Nic>(m, "Nic")
       .def_readonly("name", &Nic::name)
       .def_readonly("address", &Nic::address)
       .def_readonly("rdma", &Nic::rdma)
@@ -80,7 +88,7 @@ void register_nic(py::module_ &m) {
 }
 
 void register_numa_node(py::module_ &m) {
-  py::class_<NumaNode>(m, "NumaNode")
+  define_value<NumaNode>(m, "NumaNode")
       .def_readonly("id", &NumaNode::id)
       .def_readonly("cpus", &NumaNode::cpus)
       .def_readonly("distances", &NumaNode::distances)
@@ -89,7 +97,7 @@ void register_numa_node(py::module_ &m) {
 }
 
 void register_system_tree(py::module_ &m) {
-  py::class_<SystemTree>(m, "SystemTree")
+  define_value<SystemTree>(m, "SystemTree")
       .def_readonly("devices", &SystemTree::devices)
       .def_readonly("nics", &SystemTree::nics)
       .def_readonly("nvswitches", &SystemTree::nvswitches)
@@ -109,8 +117,10 @@ void register_topology(py::module_ &m) {
   register_nic(m);
   register_numa_node(m);
   register_system_tree(m);
-  m.def("read_system", &topology::read_system, py::arg("root"),
-        py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "read_system",
+      [](const std::filesystem::path &root) { return topology::read_system(root.native()); },
+      py::arg("root"), py::call_guard<py::gil_scoped_release>());
 }
 
 } // namespace plumbline::bindings

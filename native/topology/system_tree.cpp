@@ -42,7 +42,7 @@ SystemTree read_system(const std::string &root) {
   SystemTree tree;
   Warnings warnings;
   Walker walker{root, warnings};
-  if (walker.enter_listed({"sys"})) {
+  if (walker.is_open() && walker.enter_listed({"sys"})) {
     tree.devices = read_pci(walker);
     place_devices(tree.devices);
     tree.nvswitches = addresses_of(tree.devices, is_nvswitch);

@@ -93,7 +93,12 @@ Descriptor::~Descriptor() {
 }
 
 Walker::Walker(const std::string &root, Warnings &warnings)
-    : root_(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), warnings_(&warnings) {}
+    : root_(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), warnings_(&warnings) {
+  if (!root_.is_open()) {
+    warnings_->add("The root " + shown(root, PATH_MAX) + " cannot be opened: " + reason(errno) +
+                   '.');
+  }
+}
 
 int Walker::here() const { return folders_.empty() ? root_.get() : folders_.back().get(); }
 

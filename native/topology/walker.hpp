@@ -52,6 +52,9 @@ public:
 
   Walker(const std::string &root, Warnings &warnings);
 
+  /// False, with a warning, when the root cannot be opened.
+  [[nodiscard]] bool is_open() const { return root_.is_open(); }
+
   /// Goes to a folder, following links as though the root were /. False when it is absent,
   /// and with a warning when something else than absence is in the way.
   bool enter(const Path &path);
