@@ -4,52 +4,10 @@ import random
 from itertools import combinations
 
 import pytest
+from builders import address, gpu, inventory
 
-from agent.model.inventory import (
-    Distance,
-    Gpu,
-    Inventory,
-    Link,
-    LinkPeer,
-    PairDistance,
-    PciAddress,
-    PcieLink,
-    nvlinks_between,
-)
+from agent.model.inventory import Distance, Link, LinkPeer, PairDistance, nvlinks_between
 from agent.planning.placement import EXACT_UP_TO, PlacementTable, Request
-
-
-def gpu(index, *, numa, links=()):
-    return Gpu(
-        index=index,
-        uuid=f"GPU-{index}",
-        name="NVIDIA A100",
-        brand=None,
-        architecture=None,
-        compute_capability=None,
-        serial=None,
-        minor=index,
-        module_id=None,
-        board_id=None,
-        memory_bytes=2**30,
-        numa_node=numa,
-        memory_numa_node=None,
-        cpu_affinity=(),
-        memory_affinity=(),
-        position=None,
-        address=address(index),
-        pcie=PcieLink(
-            max_generation=None, max_width=None, current_generation=None, current_width=None
-        ),
-        mig=None,
-        links=links,
-        c2c_links=0,
-        fabric=None,
-    )
-
-
-def address(index):
-    return PciAddress(f"0000:{index + 1:02x}:00.0")
 
 
 def direct(index, peer):
@@ -62,16 +20,7 @@ def node(gpus, near=()):
         PairDistance(a=a.uuid, b=b.uuid, distance=_distance(a, b, near))
         for a, b in combinations(gpus, 2)
     ]
-    return Inventory(
-        driver_version="1",
-        nvml_version="1",
-        cuda_version="12.8",
-        gpus=tuple(gpus),
-        unavailable=(),
-        nics=(),
-        numa_nodes=(),
-        pairs=tuple(pairs),
-    )
+    return inventory(*gpus, pairs=tuple(pairs))
 
 
 def _distance(a, b, near):
@@ -80,9 +29,9 @@ def _distance(a, b, near):
     return Distance.NODE if a.numa_node == b.numa_node else Distance.SYS
 
 
-def choose(inventory, size, *, available=None, must=()):
-    table = PlacementTable(inventory, inventory.gpus)
-    offered = available or [g.uuid for g in inventory.gpus]
+def choose(machine, size, *, available=None, must=()):
+    table = PlacementTable(machine, machine.gpus)
+    offered = available or [g.uuid for g in machine.gpus]
     request = Request(available=tuple(offered), must_include=tuple(must), size=size)
     return table.choose(request)
 
@@ -91,15 +40,18 @@ def bridges():
     """Eight A100s with NVLink bridges on (0,2) (1,3) (4,5) (6,7), four to a socket."""
     peers = {0: 2, 2: 0, 1: 3, 3: 1, 4: 5, 5: 4, 6: 7, 7: 6}
     return node(
-        [gpu(i, numa=i // 4, links=tuple(direct(n, peers[i]) for n in range(12))) for i in range(8)]
+        [
+            gpu(i, numa_node=i // 4, links=tuple(direct(n, peers[i]) for n in range(12)))
+            for i in range(8)
+        ]
     )
 
 
 @pytest.mark.parametrize("size", range(1, 9))
 def test_one_numa_node_comes_first(size):
-    inventory = node([gpu(i, numa=i % 2) for i in range(8)])
+    machine = node([gpu(i, numa_node=i % 2) for i in range(8)])
 
-    placement = choose(inventory, size)
+    placement = choose(machine, size)
 
     assert len(placement.devices) == size
     assert placement.explanation.numa_nodes == (1 if size <= 4 else 2)
@@ -127,18 +79,18 @@ def test_what_must_be_included_is():
 
 
 def test_a_switch_pair_beats_a_neighbour_without_one():
-    inventory = node([gpu(i, numa=0) for i in range(4)], near=[{1, 3}])
+    machine = node([gpu(i, numa_node=0) for i in range(4)], near=[{1, 3}])
 
-    assert choose(inventory, 2).devices == ("GPU-1", "GPU-3")
+    assert choose(machine, 2).devices == ("GPU-1", "GPU-3")
 
 
 def test_the_order_of_ids_does_not_matter():
-    inventory = bridges()
-    ids = [g.uuid for g in inventory.gpus]
+    machine = bridges()
+    ids = [g.uuid for g in machine.gpus]
     answers = set()
     for seed in range(20):
         random.Random(seed).shuffle(ids)
-        answers.add(choose(inventory, 3, available=ids).devices)
+        answers.add(choose(machine, 3, available=ids).devices)
 
     assert len(answers) == 1
 
@@ -160,16 +112,16 @@ def test_an_impossible_request_gets_the_nearest_answer(size, available, must, ex
 
 
 def test_many_gpus_are_grown_one_by_one():
-    inventory = node([gpu(i, numa=i // 8) for i in range(EXACT_UP_TO + 4)], near=[{9, 12}])
+    machine = node([gpu(i, numa_node=i // 8) for i in range(EXACT_UP_TO + 4)], near=[{9, 12}])
 
-    placement = choose(inventory, 8)
+    placement = choose(machine, 8)
 
     assert len(placement.devices) == 8
     assert placement.explanation.numa_nodes == 1
 
 
 def test_a_lost_link_end_counts_for_neither():
-    a = gpu(0, numa=0, links=(direct(0, 1), direct(1, 1)))
-    b = gpu(1, numa=0, links=(direct(0, 0),))
+    a = gpu(0, numa_node=0, links=(direct(0, 1), direct(1, 1)))
+    b = gpu(1, numa_node=0, links=(direct(0, 0),))
 
     assert nvlinks_between(a, b) == 1

@@ -1,0 +1,157 @@
+"""`plumbline run`: builds every object once, and owns the order of start and shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.config import flags
+from agent.config.flags import Resolved
+from agent.daemon.config_watch import changes
+from agent.daemon.node import Node
+from agent.discovery.library import find_library
+from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
+from agent.model.machine import Machine
+from agent.planning.snapshot import Snapshot
+from agent.serving.backend import SnapshotBackend
+from agent.serving.cdi import CdiPublisher
+from agent.serving.observer import LogObserver
+from agent.telemetry import logs
+from deviceplugin.errors import DevicePluginError
+from deviceplugin.plugins import DevicePlugins
+
+
+def run(argv: Sequence[str]) -> int:
+    """Serve until told to stop; returns the exit code.
+
+    Raises ConfigError for input that cannot be used, HardwareError when the driver cannot be
+    reached and the configuration says not to wait, KubeletError when another instance holds
+    the kubelet's directory.
+    """
+    resolved = flags.resolve(argv, os.environ)
+    if resolved.options.print_config:
+        sys.stdout.write(flags.describe(resolved))
+        return 0
+    logs.configure(
+        level=resolved.config.plumbline.log.level, form=resolved.config.plumbline.log.format
+    )
+    return asyncio.run(Daemon(resolved).serve())
+
+
+class Daemon:
+    """One run of the agent."""
+
+    def __init__(self, resolved: Resolved) -> None:
+        """Build every object; nothing is read or served yet."""
+        self._resolved = resolved
+        machine = _machine(resolved)
+        self._cdi = CdiPublisher(machine)
+        self._node = Node(
+            machine, resolved.config, prepare=self._cdi.publish, publish=self._publish
+        )
+        self._plugins = DevicePlugins(
+            kubelet_dir=Path(resolved.options.kubelet_dir),
+            backend=SnapshotBackend(lambda: self._node.snapshot, machine),
+            observer=LogObserver(),
+        )
+        self._stop = asyncio.Event()
+
+    async def serve(self) -> int:
+        """Serve until SIGTERM or SIGINT."""
+        self._take_signals()
+        logs.event("starting", pid=os.getpid(), kubelet_dir=self._resolved.options.kubelet_dir)
+        try:
+            await self._serve()
+        except BaseExceptionGroup as group:
+            raise _cause(group) from group
+        finally:
+            await self._node.close()
+        logs.event("stopped")
+        return 0
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            # First, because it takes the lock: a second instance must touch nothing.
+            serving = tasks.create_task(self._plugins.run())
+            # Two turns of the loop let run() take the lock, or fail, before the first look.
+            background = [tasks.create_task(self._look_after_node())]
+            if self._resolved.options.config_file:
+                background.append(tasks.create_task(self._follow_config()))
+            await self._stop.wait()
+            logs.event("stopping")
+            for task in background:
+                task.cancel()
+            await self._plugins.close()
+            serving.cancel()
+
+    async def _look_after_node(self) -> None:
+        try:
+            await self._node.start()
+        except HardwareError as error:
+            if self._resolved.config.flags.fail_on_init_error:
+                raise
+            logs.error("driver_unreachable", error=error, doing="offering nothing, trying again")
+            self._node.refresh()
+        await self._node.run()
+
+    async def _follow_config(self) -> None:
+        async for _ in changes(Path(self._resolved.options.config_file or "")):
+            self._reload("the file changed")
+
+    def _reload(self, why: str) -> None:
+        try:
+            fresh = flags.reload(self._resolved)
+        except ConfigError as error:
+            logs.error("config_refused", why=why, error=error, doing="keeping the previous one")
+            self._node.refresh()
+            return
+        changed = fresh != self._resolved
+        logs.event("config_read", why=why, changed=changed)
+        self._resolved = fresh
+        self._node.refresh(fresh.config)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        catalog = snapshot.catalog
+        logs.event(
+            "snapshot",
+            generation=snapshot.generation,
+            gpus=len(snapshot.inventory.gpus),
+            unhealthy=tuple(snapshot.health.unhealthy) or "none",
+            warnings=len(snapshot.inventory.warnings),
+        )
+        self._plugins.offer(SnapshotBackend.devices(catalog))
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, "SIGHUP")
+
+
+def _machine(resolved: Resolved) -> Machine:
+    folder = resolved.options.machine
+    if folder is None:
+        root = Path(resolved.config.flags.plugin.container_driver_root)
+        return Machine.live(find_library(root))
+    if not (Path(folder) / "state").is_file():
+        raise ConfigError(
+            f"--machine {folder}: no simulated machine there;"
+            f" make one with: plumbline machine create dgx-h100 {folder}"
+        )
+    return Machine.simulated(Path(folder))
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error that ended the daemon, in the agent's own words."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, DevicePluginError):
+        return KubeletError(str(first))
+    if isinstance(first, (PlumblineError, KeyboardInterrupt, SystemExit)):
+        return first
+    return group
