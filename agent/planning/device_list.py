@@ -1,0 +1,149 @@
+"""What a container is told of its GPUs: the contents of the answer to ``Allocate``. Pure.
+
+Which strategy says what, and why combinations behave as they do, is explained to operators
+in docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from agent.config.schema import DeviceIdStrategy, DeviceListStrategy, Flags
+from agent.model.errors import HardwareError
+from agent.model.inventory import Gpu
+from agent.planning.cdi import ALL, CdiClass, qualified_name
+
+VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+MOUNTED_LIST = "/var/run/nvidia-container-devices"
+"""Where NVIDIA's runtime looks for devices named by mounts."""
+ANNOTATION_NAME = "nvidia-device-plugin_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A path of the host, mounted into the container."""
+
+    container_path: str
+    host_path: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNode:
+    """A device node of the host, made in the container."""
+
+    container_path: str
+    host_path: str
+    permissions: str = "rw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceList:
+    """Everything the runtime must do for one container."""
+
+    envs: dict[str, str]
+    mounts: tuple[Mount, ...]
+    device_nodes: tuple[DeviceNode, ...]
+    annotations: dict[str, str]
+    cdi_devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the node has beside GPUs, as far as an answer depends on it."""
+
+    control_nodes: Collection[str]
+    """Those of ``cdi.CONTROL_NODES`` that exist."""
+    cdi_classes: Collection[CdiClass] = ()
+    """Classes beside ``gpu`` whose specification is written."""
+
+
+def list_devices(gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id: str) -> DeviceList:
+    """Return the answer for a container that gets these GPUs; each counts once.
+
+    ``request_id`` makes the annotation key unique; a UUID.
+    Raises HardwareError when a GPU has to be given by its device node and has none.
+    """
+    chosen = sorted({gpu.uuid: gpu for gpu in gpus}.values(), key=lambda gpu: (gpu.index, gpu.uuid))
+    strategies = flags.plugin.device_list_strategy
+    names = _names(chosen, flags.plugin.device_id_strategy)
+    mounted = DeviceListStrategy.VOLUME_MOUNTS in strategies
+    cdi_names = _cdi_names(chosen, names, flags, offer) if flags.plugin.uses_cdi else ()
+    annotated = DeviceListStrategy.CDI_ANNOTATIONS in strategies
+    return DeviceList(
+        envs=_envs(names, flags),
+        mounts=tuple(_mount(name) for name in names) if mounted else (),
+        device_nodes=_device_nodes(chosen, flags, offer),
+        annotations=_annotation(cdi_names, flags, request_id) if annotated and cdi_names else {},
+        cdi_devices=cdi_names if DeviceListStrategy.CDI_CRI in strategies else (),
+    )
+
+
+def _names(gpus: Sequence[Gpu], strategy: DeviceIdStrategy) -> tuple[str, ...]:
+    by_uuid = strategy is DeviceIdStrategy.UUID
+    return tuple(gpu.uuid if by_uuid else str(gpu.index) for gpu in gpus)
+
+
+def _envs(names: Sequence[str], flags: Flags) -> dict[str, str]:
+    envs: dict[str, str] = {}
+    strategies = flags.plugin.device_list_strategy
+    if DeviceListStrategy.ENVVAR in strategies:
+        # beside volume-mounts too: a runtime that reads mounts prefers them and one that does
+        # not still finds the GPUs here
+        envs[VISIBLE_DEVICES] = ",".join(names)
+    elif DeviceListStrategy.VOLUME_MOUNTS in strategies:
+        envs[VISIBLE_DEVICES] = MOUNTED_LIST
+    for feature in _features(flags):
+        envs[f"NVIDIA_{feature.upper()}"] = "enabled"
+    return envs
+
+
+def _features(flags: Flags) -> list[CdiClass]:
+    wanted = {
+        CdiClass.GDS: flags.gds_enabled,
+        CdiClass.MOFED: flags.mofed_enabled,
+        CdiClass.GDRCOPY: flags.gdrcopy_enabled,
+    }
+    return [feature for feature, enabled in wanted.items() if enabled]
+
+
+def _mount(name: str) -> Mount:
+    return Mount(container_path=f"{MOUNTED_LIST}/{name}", host_path="/dev/null", read_only=False)
+
+
+def _device_nodes(gpus: Sequence[Gpu], flags: Flags, offer: Offer) -> tuple[DeviceNode, ...]:
+    only_cdi = all(strategy.is_cdi for strategy in flags.plugin.device_list_strategy)
+    if not flags.plugin.pass_device_specs or only_cdi:
+        return ()
+    paths = [*sorted(offer.control_nodes), *(_node_of(gpu) for gpu in gpus)] if gpus else []
+    root = flags.dev_root.rstrip("/")
+    return tuple(
+        DeviceNode(container_path=path, host_path=root + path) for path in dict.fromkeys(paths)
+    )
+
+
+def _cdi_names(
+    gpus: Sequence[Gpu], names: Sequence[str], flags: Flags, offer: Offer
+) -> tuple[str, ...]:
+    for gpu in gpus:
+        _node_of(gpu)  # without a node the specification does not name it
+    extra = [feature for feature in _features(flags) if feature in offer.cdi_classes]
+    return (
+        *(qualified_name(CdiClass.GPU, name) for name in names),
+        *(qualified_name(feature, ALL) for feature in extra if gpus),
+    )
+
+
+def _annotation(cdi_names: Sequence[str], flags: Flags, request_id: str) -> dict[str, str]:
+    key = flags.plugin.cdi_annotation_prefix + ANNOTATION_NAME + request_id
+    return {key: ",".join(cdi_names)}
+
+
+def _node_of(gpu: Gpu) -> str:
+    if gpu.device_node is None:
+        raise HardwareError(
+            f"GPU {gpu.uuid} has no device node: the driver gives it no minor number; "
+            "check dmesg and nvidia-smi on the node"
+        )
+    return gpu.device_node
