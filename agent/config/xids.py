@@ -23,7 +23,7 @@ class IgnoredXids:
     ignores_all: bool
     enables_all: bool
 
-    def __contains__(self, xid: int) -> bool:
+    def __contains__(self, xid: object) -> bool:
         """Return True when the Xid says nothing about the GPU's health."""
         if self.enables_all or xid in self.enabled:
             return False

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from agent.config.schema import Config
+from agent.config.xids import ignored_xids
 from agent.discovery.events import (
     GpusChanged,
     Observation,
@@ -105,7 +106,7 @@ class Node:
                 self.refresh()
 
     def _note_xid(self, uuid: str, xid: int) -> None:
-        ignored = self._config.plumbline.ignored_xids
+        ignored = ignored_xids(self._config.plumbline)
         health = self._health.after_xid(uuid, xid, ignored)
         logs.warning("xid", gpu=uuid, xid=xid, ignored=xid in ignored)
         if health is not self._health:
@@ -142,10 +143,15 @@ class Node:
             self._watch = Watch(self._session, partial(_hand_over, loop, self.note))
             self._watch.start()
         config = self._config
-        inventory = observe(self._session, dev_root=config.flags.dev_root)
+        inventory = observe(self._session, dev_root=self._dev_root(config))
         ready = build_snapshot(config, inventory, self._health, previous=previous)
         self._prepare(ready)
         return ready
+
+    def _dev_root(self, config: Config) -> str:
+        # A driver container brings its own /dev; without one the node's is ours too.
+        root = config.flags.plugin.container_driver_root
+        return root if self._machine.path(f"{root}/dev").is_dir() else "/"
 
     def _swap(self, snapshot: Snapshot) -> None:
         after = self._generation() or 0

@@ -7,18 +7,23 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from agent.config import flags
 from agent.config.flags import Resolved
+from agent.config.schema import Config
+from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
 from agent.daemon.node import Node
 from agent.discovery.library import find_library
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
-from agent.serving.backend import SnapshotBackend
-from agent.serving.cdi import CdiPublisher
+from agent.serving.backend import SnapshotBackend, offered_devices
+from agent.serving.cdi import publish_specs
 from agent.serving.observer import LogObserver
 from agent.telemetry import logs
 from deviceplugin.errors import DevicePluginError
@@ -34,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
     """
     resolved = flags.resolve(argv, os.environ)
     if resolved.options.print_config:
-        sys.stdout.write(flags.describe(resolved))
+        sys.stdout.write(print_config(resolved))
         return 0
     logs.configure(
         level=resolved.config.plumbline.log.level, form=resolved.config.plumbline.log.format
@@ -48,14 +53,16 @@ class Daemon:
     def __init__(self, resolved: Resolved) -> None:
         """Build every object; nothing is read or served yet."""
         self._resolved = resolved
-        machine = _machine(resolved)
-        self._cdi = CdiPublisher(machine)
+        self._machine = _machine(resolved)
         self._node = Node(
-            machine, resolved.config, prepare=self._cdi.publish, publish=self._publish
+            self._machine,
+            _settled(resolved.config, self._machine),
+            prepare=partial(publish_specs, self._machine),
+            publish=self._publish,
         )
         self._plugins = DevicePlugins(
             kubelet_dir=Path(resolved.options.kubelet_dir),
-            backend=SnapshotBackend(lambda: self._node.snapshot, machine),
+            backend=SnapshotBackend(lambda: self._node.snapshot),
             observer=LogObserver(),
         )
         self._stop = asyncio.Event()
@@ -63,7 +70,12 @@ class Daemon:
     async def serve(self) -> int:
         """Serve until SIGTERM or SIGINT."""
         self._take_signals()
-        logs.event("starting", pid=os.getpid(), kubelet_dir=self._resolved.options.kubelet_dir)
+        logs.event(
+            "starting",
+            pid=os.getpid(),
+            kubelet_dir=self._resolved.options.kubelet_dir,
+            configured=describe(self._resolved) or "defaults",
+        )
         try:
             await self._serve()
         except BaseExceptionGroup as group:
@@ -77,7 +89,6 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             # First, because it takes the lock: a second instance must touch nothing.
             serving = tasks.create_task(self._plugins.run())
-            # Two turns of the loop let run() take the lock, or fail, before the first look.
             background = [tasks.create_task(self._look_after_node())]
             if self._resolved.options.config_file:
                 background.append(tasks.create_task(self._follow_config()))
@@ -112,10 +123,9 @@ class Daemon:
         changed = fresh != self._resolved
         logs.event("config_read", why=why, changed=changed)
         self._resolved = fresh
-        self._node.refresh(fresh.config)
+        self._node.refresh(_settled(fresh.config, self._machine))
 
     def _publish(self, snapshot: Snapshot) -> None:
-        catalog = snapshot.catalog
         logs.event(
             "snapshot",
             generation=snapshot.generation,
@@ -123,7 +133,7 @@ class Daemon:
             unhealthy=tuple(snapshot.health.unhealthy) or "none",
             warnings=len(snapshot.inventory.warnings),
         )
-        self._plugins.offer(SnapshotBackend.devices(catalog))
+        self._plugins.offer(offered_devices(snapshot.catalog))
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -143,6 +153,13 @@ def _machine(resolved: Resolved) -> Machine:
             f" make one with: plumbline machine create dgx-h100 {folder}"
         )
     return Machine.simulated(Path(folder))
+
+
+def _settled(config: Config, machine: Machine) -> Config:
+    """Return the configuration with host paths as they are for this machine."""
+    dev_root = str(machine.path(config.flags.dev_root))
+    flags_ = msgspec.structs.replace(config.flags, nvidia_dev_root=dev_root)
+    return msgspec.structs.replace(config, flags=flags_)
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

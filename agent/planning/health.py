@@ -6,14 +6,9 @@ further transitions of this same value.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-
-# Xids a program can cause by itself and that leave the GPU sound: 13 graphics engine
-# exception, 31 MMU fault, 43 channel reset, 45 preemptive cleanup, 68 video processor
-# exception, 109 context switch timeout. The set NVIDIA's own device plugin ignores.
-APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +21,7 @@ class Health:
         """Return True when nothing speaks against the GPU."""
         return uuid not in self.unhealthy
 
-    def after_xid(self, uuid: str, xid: int, ignored: Collection[int]) -> Health:
+    def after_xid(self, uuid: str, xid: int, ignored: Container[int]) -> Health:
         """Return the health after an Xid event; an ignored code changes nothing."""
         if xid in ignored:
             return self

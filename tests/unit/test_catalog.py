@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from builders import gpu, inventory, numa
 
+from agent.config.own import DEFAULT_IGNORED_XIDS
 from agent.config.schema import Config
 from agent.model.inventory import UnavailableGpu
 from agent.planning.catalog import GPU_RESOURCE, build_catalog
-from agent.planning.health import APPLICATION_XIDS, Health
+from agent.planning.health import Health
 from agent.planning.snapshot import build_snapshot
 
 TWO_NODES = (numa(0), numa(1))
@@ -43,7 +44,7 @@ def test_display_gpus_are_not_offered(name):
 
 
 def test_an_xid_marks_one_gpu_and_the_first_reason_stands():
-    health = Health().after_xid("GPU-0", 79, APPLICATION_XIDS).after_xid("GPU-0", 48, ())
+    health = Health().after_xid("GPU-0", 79, DEFAULT_IGNORED_XIDS).after_xid("GPU-0", 48, ())
 
     devices = offered(inventory(gpu(0), gpu(1)), health)
 
@@ -51,11 +52,11 @@ def test_an_xid_marks_one_gpu_and_the_first_reason_stands():
     assert health.unhealthy["GPU-0"] == "Xid 79"
 
 
-@pytest.mark.parametrize("xid", sorted(APPLICATION_XIDS))
+@pytest.mark.parametrize("xid", DEFAULT_IGNORED_XIDS)
 def test_an_applications_fault_marks_nothing(xid):
     health = Health()
 
-    assert health.after_xid("GPU-0", xid, APPLICATION_XIDS) is health
+    assert health.after_xid("GPU-0", xid, DEFAULT_IGNORED_XIDS) is health
 
 
 def test_a_departed_gpu_stays_listed_as_unhealthy_with_the_drivers_reason():

@@ -1,0 +1,98 @@
+"""Memory, CPU, threads and file descriptors of the daemon, at rest and over many events."""
+
+import asyncio
+import statistics
+import sys
+import time
+
+import psutil
+
+from bench.node import daemon, simulated_node
+from deviceplugin import rpc
+from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
+
+
+async def measure(idle_seconds: float, allocations: int, restarts: int) -> dict[str, object]:
+    async with simulated_node() as (folder, kubelet), daemon(folder, kubelet) as (pid, socket, _):
+        process = psutil.Process(pid)
+        stream, ids = await _watch(socket)
+        rest = await _at_rest(process, idle_seconds)
+        before = _handles(process)
+        await _allocate(socket, ids, allocations)
+        after_allocations = _handles(process)
+        stream.cancel()
+        await _restart(kubelet, folder, restarts)
+        return {
+            "at_rest": rest,
+            "floor_resident_mib": await _floor_memory(folder),
+            "allocations": allocations,
+            "kubelet_restarts": restarts,
+            "before": before,
+            "after_allocations": after_allocations,
+            "after_restarts": _handles(process),
+            "resident_mib_after": process.memory_info().rss / 2**20,
+        }
+
+
+async def _at_rest(process, seconds):
+    # What starting left behind is not rest.
+    await asyncio.sleep(2)
+    began, used = time.perf_counter(), sum(process.cpu_times()[:2])
+    resident = []
+    while time.perf_counter() - began < seconds:
+        await asyncio.sleep(1)
+        resident.append(process.memory_info().rss / 2**20)
+    used = sum(process.cpu_times()[:2]) - used
+    return {
+        "resident_mib": statistics.median(resident),
+        "aim_resident_mib": "under 60",
+        "cpu_percent": 100 * used / (time.perf_counter() - began),
+        "aim_cpu_percent": "under 0.2",
+        "seconds": seconds,
+    }
+
+
+async def _floor_memory(folder):
+    """Resident memory of the empty service."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.floor", str(folder / "floor.sock")
+    )
+    async with rpc.open_channel(folder / "floor.sock") as channel:
+        call = rpc.PREFER.on(channel)
+        await call(api.PreferredAllocationRequest(), wait_for_ready=True)
+        resident = psutil.Process(process.pid).memory_info().rss / 2**20
+    process.terminate()
+    await process.wait()
+    return resident
+
+
+def _handles(process):
+    return {"threads": process.num_threads(), "fds": process.num_fds()}
+
+
+async def _watch(socket):
+    channel = rpc.open_channel(socket)
+    stream = rpc.LIST_AND_WATCH.stream_on(channel)(api.Empty())
+    message = await stream.read()
+    return stream, [device.ID for device in message.devices]
+
+
+async def _allocate(socket, ids, count):
+    async with rpc.open_channel(socket) as channel:
+        allocate = rpc.ALLOCATE.on(channel)
+        for i in range(count):
+            container = api.ContainerAllocateRequest(devices_ids=[ids[i % len(ids)]])
+            await allocate(api.AllocateRequest(container_requests=[container]))
+
+
+async def _restart(kubelet, folder, count):
+    for _ in range(count):
+        await kubelet.stop()
+        for socket in (folder / "kubelet").glob("*.sock"):
+            socket.unlink()
+        await kubelet.start()
+        endpoint, _ = await asyncio.wait_for(kubelet.registered.get(), 10)
+        async with rpc.open_channel(folder / "kubelet" / endpoint) as channel:
+            stream = rpc.LIST_AND_WATCH.stream_on(channel)(api.Empty())
+            await stream.read()
+            stream.cancel()
