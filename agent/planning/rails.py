@@ -1,0 +1,30 @@
+"""Which NICs stand beside a GPU."""
+
+from __future__ import annotations
+
+from agent.model.inventory import Distance, Gpu, Inventory, Nic
+
+# GPUDirect RDMA stays below the host bridge: what NCCL uses by default.
+BESIDE = (Distance.PIX, Distance.PXB)
+
+
+def is_usable(nic: Nic) -> bool:
+    """Return True for a NIC that carries RDMA traffic: a port is up, and it manages no switch."""
+    return nic.rdma and not nic.nvlink_management and any(p.state == "ACTIVE" for p in nic.ports)
+
+
+def nics_beside(inventory: Inventory, gpu: Gpu) -> tuple[Nic, ...]:
+    """Return the usable NICs nearest to a GPU, if they are near enough for GPUDirect RDMA.
+
+    On a machine whose CPU is coherent with its GPUs (C2C) the PCIe distance says nothing:
+    there the NICs of the GPU's NUMA node are beside it.
+    """
+    usable = [nic for nic in inventory.nics if is_usable(nic)]
+    if gpu.c2c_links:
+        near = gpu.numa_node
+        return tuple(nic for nic in usable if near is not None and nic.numa_node == near)
+    for distance in BESIDE:
+        found = tuple(n for n in usable if inventory.distance(gpu.uuid, n.name) is distance)
+        if found:
+            return found
+    return ()

@@ -1,0 +1,65 @@
+"""Which NICs stand beside a GPU."""
+
+import pytest
+from builders import gpu, inventory
+
+from agent.model.inventory import Distance, Nic, NicPort, PairDistance, PciAddress
+from agent.planning.rails import nics_beside
+
+
+def nic(name, **facts):
+    port = NicPort(number=1, state="ACTIVE", rate_gbps=400.0, link_layer="InfiniBand")
+    values = {
+        "name": name,
+        "address": PciAddress("0000:f0:00.0"),
+        "position": None,
+        "rdma": True,
+        "interfaces": (),
+        "ports": (port,),
+        "numa_node": 0,
+        "physical_function": None,
+        "nvlink_management": False,
+    }
+    return Nic(**{**values, **facts})
+
+
+def beside(*nics_at, c2c_links=0):
+    """Names beside GPU 0, given pairs of a NIC and its distance."""
+    found = inventory(
+        gpu(0, c2c_links=c2c_links),
+        nics=tuple(n for n, _ in nics_at),
+        pairs=tuple(PairDistance(a="GPU-0", b=n.name, distance=d) for n, d in nics_at),
+    )
+    return [n.name for n in nics_beside(found, found.gpus[0])]
+
+
+def test_the_nearest_below_the_host_bridge():
+    assert beside(
+        (nic("mlx5_0"), Distance.PXB), (nic("mlx5_1"), Distance.PIX), (nic("mlx5_2"), Distance.NODE)
+    ) == ["mlx5_1"]
+
+
+@pytest.mark.parametrize("distance", [Distance.PHB, Distance.NODE, Distance.SYS])
+def test_none_across_the_host_bridge(distance):
+    assert beside((nic("mlx5_0"), distance)) == []
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"ports": (NicPort(number=1, state="DOWN", rate_gbps=None, link_layer=None),)},
+        {"ports": ()},
+        {"rdma": False},
+        {"nvlink_management": True},
+    ],
+)
+def test_an_unusable_nic_does_not_count(facts):
+    assert beside((nic("mlx5_0", **facts), Distance.PIX), (nic("mlx5_1"), Distance.PXB)) == [
+        "mlx5_1"
+    ]
+
+
+def test_on_a_coherent_machine_the_numa_node_decides():
+    assert beside(
+        (nic("mlx5_0"), Distance.SYS), (nic("mlx5_5", numa_node=1), Distance.SYS), c2c_links=10
+    ) == ["mlx5_0"]
