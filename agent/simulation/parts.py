@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import functools
 from importlib import resources
+from typing import TypeVar
 
 import msgspec
 
 from agent.model.errors import ConfigError
 from agent.simulation import strict
+
+T = TypeVar("T")
 
 
 class Clocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +104,7 @@ class BridgeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pcie_width: int = 16
 
 
-class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every part, by the name profiles use."""
 
     gpus: dict[str, GpuModel]
@@ -122,19 +125,25 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @functools.cache
-def catalogue() -> Catalogue:
+def shipped() -> Parts:
     """Return the parts that ship with Plumbline."""
-    folder = resources.files("agent.simulation") / "parts"
-    return Catalogue(
-        gpus=_load(folder, "gpus.yaml", dict[str, GpuModel]),
-        nics=_load(folder, "nics.yaml", dict[str, NicModel]),
-        bridges=_load(folder, "bridges.yaml", dict[str, BridgeModel]),
+    return Parts(
+        gpus=_load("gpus.yaml", dict[str, GpuModel]),
+        nics=_load("nics.yaml", dict[str, NicModel]),
+        bridges=_load("bridges.yaml", dict[str, BridgeModel]),
     )
 
 
-def _load[T](folder: object, name: str, kind: type[T]) -> T:
-    raise NotImplementedError
+def _load(name: str, kind: type[dict[str, T]]) -> dict[str, T]:
+    source = resources.files("agent.simulation") / "parts" / name
+    return strict.decode(source.read_bytes(), kind, where=f"parts/{name}")
 
 
-def _named(parts: dict[str, msgspec.Struct], name: str, *, what: str) -> msgspec.Struct:
-    raise NotImplementedError
+def _named(parts: dict[str, T], name: str, *, what: str) -> T:
+    found = parts.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, parts, n=1, cutoff=0)[0]
+        raise ConfigError(
+            f"unknown {what} '{name}': the nearest is '{near}' (known: {', '.join(parts)})"
+        )
+    return found

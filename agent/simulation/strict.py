@@ -14,14 +14,20 @@ from agent.model.errors import ConfigError
 
 T = TypeVar("T")
 
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `(?P<path>.*)`)?")
+_UNKNOWN_FIELD = re.compile(
+    r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `(?P<path>.*)`)?"
+)
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>[^\]]*)\]")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.1 without base-60 numbers (``18:00.0`` is a PCI address) and without double keys."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:  # noqa: FBT001, FBT002 - PyYAML's signature
+    def construct_mapping(
+        self,
+        node: yaml.MappingNode,
+        deep: bool = False,  # noqa: FBT001, FBT002 - PyYAML's signature
+    ) -> dict[Hashable, object]:
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -42,8 +48,12 @@ _Loader.yaml_implicit_resolvers = {
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]*)\Z"), list("-0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"-?[0-9]+\.[0-9]+\Z"), list("-0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]*)\Z"), list("-0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"-?[0-9]+\.[0-9]+\Z"), list("-0123456789")
+)
 
 
 def decode(text: str | bytes, kind: type[T], *, where: str) -> T:
@@ -94,7 +104,10 @@ def _descend(kind: msgspec.inspect.Type, name: str | None) -> list[msgspec.inspe
                 inner += [field.type for field in fields if field.encode_name == name]
             case msgspec.inspect.DictType(value_type=value):
                 inner.append(value)
-            case msgspec.inspect.VarTupleType(item_type=item) | msgspec.inspect.ListType(item_type=item):
+            case (
+                msgspec.inspect.VarTupleType(item_type=item)
+                | msgspec.inspect.ListType(item_type=item)
+            ):
                 inner.append(item)
     return [
         final

@@ -1,0 +1,153 @@
+"""`plumbline machine`: make simulated machines, look at them, break them and mend them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli import render
+from agent.cli.render import Format
+from agent.simulation import machines
+from agent.simulation.machines import MachineState
+
+app = typer.Typer(
+    name="machine",
+    help="Make simulated machines, look at them, break them and mend them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The folder of a simulated machine.")
+]
+GpuArgument = Annotated[
+    str, typer.Argument(metavar="GPU", help="A GPU of it, by index or by UUID.")
+]
+OutputOption = Annotated[Format, typer.Option("-o", "--output", help="How to print it.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace DIR where it is a simulated machine already.")
+]
+
+
+@app.command(name="list")
+def list_profiles(output: OutputOption = Format.TABLE) -> None:
+    """List the profiles that `plumbline machine create` knows.
+
+    Example: plumbline machine list
+    """
+    profiles = machines.profiles()
+    if output is not Format.TABLE:
+        render.write(profiles, output)
+        return
+    width = max(len(profile.name) for profile in profiles)
+    for profile in profiles:
+        typer.echo(f"{profile.name:<{width}}  {profile.summary}")
+
+
+@app.command()
+def create(
+    profile: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="A profile's name, or the path of a file.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            "--seed",
+            metavar="TEXT",
+            help="Makes UUIDs and serial numbers of its own; without it, machines of one profile"
+            " are twins.",
+        ),
+    ] = None,
+    force: ForceOption = False,  # noqa: FBT002 - typer's way to a flag
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Make a simulated machine from a profile.
+
+    Exit codes: 0 done, 1 it cannot be written, 2 bad input; then nothing was made.
+
+    Example: plumbline machine create dgx-h100 /tmp/dgx --seed node-7
+    """
+    machines.create(profile, folder, seed=seed, force=force)
+    _print_state(machines.look(folder), output)
+
+
+@app.command()
+def show(folder: FolderArgument, output: OutputOption = Format.TABLE) -> None:
+    """Show what a simulated machine is now.
+
+    Example: plumbline machine show /tmp/dgx -o json
+    """
+    _print_state(machines.look(folder), output)
+
+
+@app.command()
+def xid(
+    folder: FolderArgument,
+    gpu: GpuArgument,
+    code: Annotated[int, typer.Argument(metavar="CODE", min=1, help="The Xid error's number.")],
+) -> None:
+    """Make the driver report an Xid error on a GPU.
+
+    Example: plumbline machine xid /tmp/dgx 3 48
+    """
+    machines.inject_xid(folder, gpu, code)
+
+
+@app.command()
+def lose(
+    folder: FolderArgument,
+    gpu: GpuArgument,
+    silently: Annotated[  # noqa: FBT002 - typer's way to a flag
+        bool, typer.Option("--silently", help="Without the Xid 79 that tells of it.")
+    ] = False,
+) -> None:
+    """Let a GPU fall off the bus: every call on it fails until it is restored.
+
+    Example: plumbline machine lose /tmp/dgx 3
+    """
+    machines.lose(folder, gpu, silently=silently)
+
+
+@app.command()
+def restore(folder: FolderArgument, gpu: GpuArgument) -> None:
+    """Bring a lost GPU back, under the same UUID.
+
+    Example: plumbline machine restore /tmp/dgx 3
+    """
+    machines.restore(folder, gpu)
+
+
+@app.command(name="set")
+def set_fields(
+    folder: FolderArgument,
+    gpu: GpuArgument,
+    fields: Annotated[
+        list[str],
+        typer.Argument(metavar="FIELD=VALUE...", help="Fields of docs/simulated-machine.md."),
+    ],
+) -> None:
+    """Change what the driver tells of a GPU.
+
+    A link's state is nvlink.<link>.state. Fields are set in order; at the first that the driver
+    refuses the command stops.
+
+    Example: plumbline machine set /tmp/dgx 0 temperature_gpu_c=88 nvlink.3.state=down
+    """
+    machines.change(folder, gpu, machines.parse_fields(fields))
+
+
+def _print_state(state: MachineState, output: Format) -> None:
+    if output is not Format.TABLE:
+        render.write(state, output)
+        return
+    typer.echo(f"{state.folder}: {state.profile}, driver {state.driver_version}")
+    typer.echo(state.summary)
+    for gpu in state.gpus:
+        links = f", {gpu.links_up}/{gpu.links} NVLinks up" if gpu.links else ""
+        lost = ", LOST" if gpu.lost else ""
+        typer.echo(f"  GPU {gpu.index}  {gpu.address}  {gpu.uuid}  {gpu.name}{links}{lost}")
+    if state.nics:
+        typer.echo(f"  NICs  {' '.join(state.nics)}")
