@@ -1,0 +1,1 @@
+"""Made by tools/protos.py from deviceplugin/protos; not edited by hand."""

@@ -1,0 +1,113 @@
+"""One instance per kubelet directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deviceplugin.errors import DirectoryHeld, Holder
+from deviceplugin.files import inode
+
+LOCK_NAME = ".plumbline.lock"
+
+
+class DirectoryLock:
+    """Held through open files, so that a killed holder leaves no obstacle.
+
+    A restarting kubelet removes every file of its directory, this lock's among them. The lock
+    that counts is therefore on the directory itself; the file says who holds it, is locked
+    as well, and is put back when it was removed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Prepare; nothing is held yet."""
+        self._directory = directory
+        self._path = directory / LOCK_NAME
+        self._directory_fd: int | None = None
+        self._file_fd: int | None = None
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+
+    @property
+    def held(self) -> bool:
+        """Return whether the directory that is there now is ours."""
+        fd = self._directory_fd
+        return fd is not None and inode(fd) == inode(self._directory)
+
+    def hold(self) -> bool:
+        """Make sure the lock is held; False when there is no directory to hold.
+
+        Raises DirectoryHeld when another instance has it.
+        """
+        if not self.held:
+            self._drop()
+            self._directory_fd = self._lock_directory()
+        if self._directory_fd is None:
+            return False
+        if self._file_fd is None or inode(self._file_fd) != inode(self._path):
+            self._write_file()
+        return True
+
+    def release(self) -> None:
+        """Let go; the file goes with it."""
+        if self._file_fd is not None and inode(self._file_fd) == inode(self._path):
+            self._path.unlink()
+        self._drop()
+
+    def _drop(self) -> None:
+        for fd in (self._file_fd, self._directory_fd):
+            if fd is not None:
+                os.close(fd)
+        self._file_fd = self._directory_fd = None
+
+    def _lock_directory(self) -> int | None:
+        try:
+            fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        self._lock_or_close(fd)
+        return fd
+
+    def _write_file(self) -> None:
+        if self._file_fd is not None:
+            os.close(self._file_fd)
+            self._file_fd = None
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(self._path, flags, 0o644)
+        self._lock_or_close(fd)
+        os.ftruncate(fd, 0)
+        os.write(fd, self._description())
+        self._file_fd = fd
+
+    def _lock_or_close(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise DirectoryHeld(self._directory, self._holder()) from error
+
+    def _description(self) -> bytes:
+        about = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": self._started,
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        }
+        return json.dumps(about).encode() + b"\n"
+
+    def _holder(self) -> Holder | None:
+        # The file may be missing, or half written: then the holder stays unnamed.
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            about = json.loads(self._path.read_text())
+            return Holder(
+                pid=int(about["pid"]),
+                host=str(about["host"]),
+                started=str(about["started"]),
+                command=str(about["command"]),
+            )
+        return None

@@ -1,0 +1,254 @@
+"""Keeps one resource served and registered, whatever the kubelet does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deviceplugin.backend import Backend
+from deviceplugin.delays import Delays, Timing
+from deviceplugin.endpoint import Endpoint
+from deviceplugin.files import FileIdentity
+from deviceplugin.observer import Observer, notify
+from deviceplugin.pulse import Pulse
+from deviceplugin.registration import RegistrationFailed, register
+from deviceplugin.service import Offer, Service, Stream
+from deviceplugin.values import Device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every resource of one directory shares."""
+
+    kubelet_socket: Path
+    kubelet: Callable[[], FileIdentity | None]
+    """Which kubelet.sock is there, if registering is allowed at all."""
+    backend: Backend
+    observer: Observer
+    timing: Timing
+
+
+class Resource:
+    """One resource name: its offer, its server, its registration.
+
+    A kubelet knows this resource while it holds a ListAndWatch stream that was opened since
+    that kubelet appeared. Everything else leads to a new registration, at once for a kubelet
+    that is new, with back-off for one that was tried before.
+    """
+
+    def __init__(
+        self, name: str, devices: tuple[Device, ...], *, socket: Path, around: Surroundings
+    ) -> None:
+        """Prepare to serve ``devices`` on ``socket``."""
+        self.socket = socket
+        self._name = name
+        self._around = around
+        self._offer = Offer(devices)
+        self._pulse = Pulse()
+        self._delays = Delays(around.timing)
+        self._endpoint: Endpoint | None = None
+        self._retiring: dict[Endpoint, asyncio.Task[None]] = {}
+        self._known_by: FileIdentity | None = None
+        self._known_since_s = 0.0
+        self._tried: FileIdentity | None = None
+        self._stream_lost = False
+        self._stream_due = False
+        self._withdrawn = False
+
+    def offer(self, devices: tuple[Device, ...]) -> None:
+        """Change the devices; told to the kubelet only if they differ, and not on leaving."""
+        if not self._withdrawn and devices != self._offer.devices:
+            self._offer.devices = devices
+            self._pulse.fire()
+
+    def look(self) -> None:
+        """Re-examine everything: something changed in the directory."""
+        self._pulse.fire()
+
+    def withdraw(self) -> None:
+        """Make ``run`` take leave of the kubelet and return."""
+        self._withdrawn = True
+        self._pulse.fire()
+
+    async def run(self) -> None:
+        """Serve and stay registered until withdrawn; then leave with an empty list."""
+        try:
+            while await self._needed():
+                await self._attempt()
+        finally:
+            await self._leave()
+
+    async def _needed(self) -> bool:
+        """Wait until an attempt is due; False when the resource was withdrawn."""
+        while True:
+            await self._pulse.until(lambda: self._withdrawn or self._is_unknown())
+            if self._withdrawn:
+                return False
+            if self._around.kubelet() != self._tried:
+                self._delays.reset()
+                return True
+            if await self._pause():
+                return True
+
+    async def _pause(self) -> bool:
+        """Wait before the next attempt with the same kubelet; False when things changed."""
+        lived_s = asyncio.get_running_loop().time() - self._known_since_s
+        was_stable = self._known_by is not None and lived_s >= self._around.timing.stable_s
+        # That our socket was removed does not speak against the kubelet.
+        if was_stable or not self._is_served():
+            self._delays.reset()
+        changed = await self._pulse.until(
+            lambda: self._withdrawn or self._around.kubelet() not in (None, self._tried),
+            timeout_s=self._delays.next_s(),
+        )
+        return not changed and self._is_unknown()
+
+    def _is_unknown(self) -> bool:
+        """Return whether there is a kubelet that does not know this resource as it is."""
+        kubelet = self._around.kubelet()
+        if kubelet is None:
+            return False
+        return self._stream_lost or self._known_by != kubelet or not self._is_served()
+
+    def _is_served(self) -> bool:
+        return self._endpoint is not None and self._endpoint.intact
+
+    async def _attempt(self) -> None:
+        kubelet = self._around.kubelet()
+        if kubelet is None:
+            return
+        started_s = asyncio.get_running_loop().time()
+        self._tried = kubelet
+        self._known_by = None
+        self._stream_lost = False
+        self._stream_due = True
+        try:
+            endpoint = await self._serve()
+            await self._register(endpoint, kubelet)
+            await self._await_stream(kubelet, started_s)
+        except (OSError, RegistrationFailed) as failure:
+            # A slow kubelet may have done in time what it answered too late.
+            if not self._is_attached(kubelet, started_s):
+                self._stream_due = self._withdrawn
+                if not self._withdrawn:
+                    notify(self._around.observer.register_failed, self._name, str(failure))
+                return
+        self._stream_due = False
+        self._known_by = kubelet
+        self._known_since_s = asyncio.get_running_loop().time()
+
+    async def _serve(self) -> Endpoint:
+        """Return an endpoint whose socket is there, replacing one whose socket is not."""
+        if self._endpoint is not None:
+            if self._endpoint.intact:
+                return self._endpoint
+            notify(self._around.observer.own_socket_lost, self._name)
+            self._retire(self._endpoint)
+            self._endpoint = None
+        endpoint = Endpoint(self.socket, self._new_service())
+        await endpoint.open()
+        self._endpoint = endpoint
+        return endpoint
+
+    def _new_service(self) -> Service:
+        return Service(
+            self._name,
+            self._offer,
+            backend=self._around.backend,
+            observer=self._around.observer,
+            pulse=self._pulse,
+            kubelet=self._around.kubelet,
+            stream_ended=self._note_ended_stream,
+        )
+
+    def _note_ended_stream(self, stream: Stream) -> None:
+        # The kubelet takes the end of any of its streams for the end of the resource, even
+        # where it holds a newer one. Streams of an earlier kubelet do not count.
+        if stream.kubelet is not None and stream.kubelet == self._around.kubelet():
+            self._stream_lost = True
+
+    def _retire(self, endpoint: Endpoint) -> None:
+        """Let an endpoint live on without its socket for as long as it has streams.
+
+        Ending a stream that still works would make the kubelet drop the resource.
+        """
+        if not endpoint.service.streams:
+            endpoint.service.finish()
+        self._retiring[endpoint] = asyncio.create_task(self._close_when_idle(endpoint))
+
+    async def _close_when_idle(self, endpoint: Endpoint) -> None:
+        await self._pulse.until(lambda: not endpoint.service.streams)
+        await endpoint.close()
+        self._retiring.pop(endpoint, None)
+
+    async def _register(self, endpoint: Endpoint, kubelet: FileIdentity) -> None:
+        """Register; raise RegistrationFailed also when it has become pointless meanwhile."""
+        calling = asyncio.create_task(
+            register(
+                self._around.kubelet_socket,
+                self._name,
+                endpoint=endpoint.path.name,
+                timeout_s=self._around.timing.register_timeout_s,
+            )
+        )
+        overtaken = asyncio.create_task(self._pulse.until(lambda: self._is_overtaken(kubelet)))
+        try:
+            await asyncio.wait({calling, overtaken}, return_when=asyncio.FIRST_COMPLETED)
+            if not calling.done():
+                raise RegistrationFailed("given up: kubelet.sock changed meanwhile")
+            calling.result()
+        finally:
+            calling.cancel()
+            overtaken.cancel()
+            await asyncio.gather(calling, overtaken, return_exceptions=True)
+        notify(self._around.observer.registered, self._name)
+
+    async def _await_stream(self, kubelet: FileIdentity, since_s: float) -> None:
+        """Wait for the stream that follows a registration; raise RegistrationFailed."""
+        wait_s = self._around.timing.stream_wait_s
+        await self._pulse.until(
+            lambda: (
+                self._stream_lost
+                or self._is_attached(kubelet, since_s)
+                or self._is_overtaken(kubelet)
+            ),
+            timeout_s=wait_s,
+        )
+        if self._stream_lost:
+            raise RegistrationFailed("accepted, but the stream ended at once")
+        # A kubelet that keeps to the stream it had is content too.
+        if not self._is_attached(kubelet, since_s=0.0):
+            raise RegistrationFailed(f"accepted, but no stream was opened within {wait_s:g} s")
+
+    def _is_overtaken(self, kubelet: FileIdentity) -> bool:
+        return self._withdrawn or self._around.kubelet() != kubelet
+
+    def _is_attached(self, kubelet: FileIdentity, since_s: float) -> bool:
+        """Return whether ``kubelet`` opened a stream since then and still holds it."""
+        return self._endpoint is not None and any(
+            stream.kubelet == kubelet and stream.opened_s >= since_s
+            for stream in self._endpoint.service.streams
+        )
+
+    async def _leave(self) -> None:
+        """Send an empty list, wait (bounded) until it is written, stop, remove the socket."""
+        self._offer.devices = ()
+        self._pulse.fire()
+        endpoints = [*self._retiring, *([self._endpoint] if self._endpoint else [])]
+        retiring = [*self._retiring.values()]
+
+        def is_told() -> bool:
+            streams = [stream for each in endpoints for stream in each.service.streams]
+            # A kubelet that was asked to register us will open a stream, and believes the
+            # list it had before unless it is told another one.
+            due = self._stream_due and not streams and self._around.kubelet() is not None
+            return not due and all(stream.sent == () for stream in streams)
+
+        await self._pulse.until(is_told, timeout_s=self._around.timing.drain_s)
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        await asyncio.gather(*(endpoint.close() for endpoint in endpoints))
+        notify(self._around.observer.withdrawn, self._name)

@@ -1,0 +1,53 @@
+"""What the stand-in knows of each registered resource."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from deviceplugin.standin.plugin import PluginClient
+from deviceplugin.values import Device
+
+# A resource whose plugin is gone stays in the node status for this long.
+STOP_GRACE_S = 300.0
+
+
+@dataclass(slots=True, kw_only=True)
+class ResourceState:
+    """One resource as the device manager sees it."""
+
+    client: PluginClient | None = None
+    """The plugin that is asked: the newest that registered. None after a restart."""
+    devices: dict[str, Device] = field(default_factory=dict)
+    healthy: set[str] = field(default_factory=set)
+    unhealthy: set[str] = field(default_factory=set)
+    stopped_s: float | None = None
+    """Event loop time at which the plugin was found gone."""
+
+    def connect(self, client: PluginClient) -> None:
+        """Ask this plugin from now on."""
+        self.client = client
+        self.stopped_s = None
+
+    def receive(self, devices: tuple[Device, ...]) -> None:
+        """Take a list: it replaces all that was known."""
+        self.devices = {device.id: device for device in devices}
+        self.healthy = {device.id for device in devices if device.healthy}
+        self.unhealthy = self.devices.keys() - self.healthy
+
+    def disconnect(self) -> None:
+        """Take every device for unhealthy; a later list makes them healthy again.
+
+        The kubelet does so at the end of any stream of the resource, even where a newer
+        plugin is connected.
+        """
+        self.unhealthy |= self.healthy
+        self.healthy = set()
+        self.stopped_s = asyncio.get_running_loop().time()
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Return whether the node status no longer mentions the resource."""
+        if self.stopped_s is None:
+            return False
+        return asyncio.get_running_loop().time() - self.stopped_s > STOP_GRACE_S
