@@ -7,6 +7,7 @@ the nearest key, and neither depth nor aliases of a hostile file matter.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import get_args
@@ -19,10 +20,12 @@ from agent.config import conversion
 from agent.config.problems import Problem
 from agent.config.schema import Config
 from agent.config.section import ONE_OR_MANY, Section
-from agent.config.tree import is_section, leaves
+from agent.config.tree import RUN, is_section, leaves
 
 _YAML = "tag:yaml.org,2002:"
 _NULL, _MERGE = _YAML + "null", _YAML + "merge"
+_NUMBERS = frozenset({_YAML + "int", _YAML + "float"})
+_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,3}")
 _MISSING = object()
 """In place of a value that could not be read."""
 
@@ -62,6 +65,9 @@ def read_document(text: str, name: str) -> Reading:
         root = yaml.compose(_without_json_tabs(text), Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         reading.problems.append(_syntax_problem(error, name))
+        return reading
+    except RecursionError:
+        reading.problems.append(Problem(where=name, path="", message="is nested too deeply"))
         return reading
     if root is not None:
         _read_section(reading, root, Config, "")
@@ -148,10 +154,23 @@ def _read_scalar(reading: Reading, node: yaml.Node, annotation: object, path: st
 
 
 def _plain_value(node: yaml.ScalarNode) -> object:
-    """Return a scalar as YAML types it; what it cannot type stays text."""
+    """Return a scalar as YAML types it, but for what is surely meant as it is written.
+
+    Raises UnfitError for a tag of somebody's own.
+    PyYAML follows YAML 1.1 to the letter, where 1:0 is sixty and 1e3 is text; upstream's
+    reader takes the first for text and the second for a number.
+    """
+    if node.tag == _YAML + "timestamp" or (node.tag in _NUMBERS and ":" in node.value):
+        return node.value
+    if node.style is None and _EXPONENT.fullmatch(node.value):
+        return float(node.value)
     try:
         return _scalars.construct_object(node)
-    except (yaml.YAMLError, ValueError, OverflowError):
+    except yaml.YAMLError:
+        raise conversion.UnfitError(
+            f"the YAML tag {node.tag!r} is not known; leave it out"
+        ) from None
+    except (ValueError, OverflowError):
         return node.value
 
 
@@ -199,7 +218,11 @@ def _pairs(
 
 
 def _unknown(key: str, value: yaml.Node, fields: dict[str, msgspec.structs.FieldInfo]) -> str:
-    elsewhere = [path for path in leaves() if path.rpartition(".")[2].casefold() == key.casefold()]
+    elsewhere = [
+        path
+        for path in leaves()
+        if path.rpartition(".")[2].casefold() == key.casefold() and not path.startswith(RUN)
+    ]
     alike = conversion.nearest(key, fields) or next(iter(elsewhere), None)
     said = f"unknown key (value: {_show(value)})"
     if alike is not None:
@@ -209,7 +232,8 @@ def _unknown(key: str, value: yaml.Node, fields: dict[str, msgspec.structs.Field
 
 def _show(node: yaml.Node) -> str:
     if isinstance(node, yaml.ScalarNode):
-        return conversion.show(_plain_value(node))
+        known = node.tag in _scalars.yaml_constructors
+        return conversion.show(_plain_value(node) if known else node.value)
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 

@@ -144,9 +144,9 @@ def read_text(path: Path) -> str:
     Raises ConfigError that names the file and what to do.
     """
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):  # opening one would wait for a writer
+            raise ConfigError(f"{path} is a pipe; name a file")
         with path.open("rb") as file:
-            if stat.S_ISDIR(path.stat().st_mode):
-                raise ConfigError(f"{path} is a folder; name the file")
             raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         reason = error.strerror or str(error)

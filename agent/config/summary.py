@@ -10,6 +10,7 @@ import msgspec
 from agent.config import conversion
 from agent.config.flags import Resolved
 from agent.config.section import GO_DURATION, Section
+from agent.config.settings import SETTINGS, Setting
 from agent.config.tree import RUN, Leaf, is_section, leaves
 
 _COMMENT_COLUMN = 48
@@ -19,8 +20,9 @@ def describe(resolved: Resolved) -> list[str]:
     """Return one line for each value that differs from its default, with where it came from."""
     values = _by_path(resolved)
     return [
-        f"{path.removeprefix(RUN)} = {_scalar(values[path], leaf)} ({resolved.provenance[path]})"
-        for path, leaf in leaves().items()
+        f"{_name(setting)} = {_scalar(values[path], leaf)} ({resolved.provenance[path]})"
+        for setting in SETTINGS
+        for path, leaf in [(setting.path, leaves()[setting.path])]
         if path in resolved.provenance and values[path] != leaf.default
     ]
 
@@ -53,6 +55,10 @@ def _scalar(value: object, leaf: Leaf) -> str:
         return conversion.render_duration(value)
     plain = msgspec.to_builtins(value)
     return json.dumps(plain, ensure_ascii=False)
+
+
+def _name(setting: Setting) -> str:
+    return setting.path if setting.in_file else setting.flags[0]
 
 
 def _by_path(resolved: Resolved) -> dict[str, object]:
