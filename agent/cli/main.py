@@ -32,3 +32,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     app(arguments)
     return 0
+
+
+if __name__ == "__main__":
+    main()
