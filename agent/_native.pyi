@@ -59,7 +59,10 @@ class PciDevice(_Value):
     def path_max_width(self) -> int | None: ...
     @property
     def acs_redirect(self) -> bool | None:
-        """True when a port above sends peer traffic to the root complex; None when unreadable."""
+        """True when a port above sends peer traffic to the root complex; None when unreadable.
+
+        Any root or downstream port above counts; ``SystemTree.acs_redirect`` asks about a pair.
+        """
     @property
     def iommu_group(self) -> int | None: ...
     @property
@@ -133,6 +136,11 @@ class SystemTree(_Value):
     def device(self, address: str) -> PciDevice | None: ...
     def distance(self, a: str, b: str) -> Distance | None:
         """Distance of two devices by address; None when either is not there."""
+    def acs_redirect(self, a: str, b: str) -> bool | None:
+        """True when a port between two near devices sends their traffic up to the root complex.
+
+        False when they share no bridge: it goes there anyway. None when unreadable.
+        """
 
 def read_system(root: str | PathLike[str]) -> SystemTree:
     """Read ``<root>/sys``. Never raises for what it finds there; releases the GIL."""

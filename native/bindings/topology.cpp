@@ -106,7 +106,8 @@ void register_system_tree(py::module_ &m) {
       .def_readonly("warnings", &SystemTree::warnings)
       .def("device", &SystemTree::device, py::arg("address"),
            py::return_value_policy::reference_internal)
-      .def("distance", &SystemTree::distance, py::arg("a"), py::arg("b"));
+      .def("distance", &SystemTree::distance, py::arg("a"), py::arg("b"))
+      .def("acs_redirect", &SystemTree::acs_redirect, py::arg("a"), py::arg("b"));
 }
 
 } // namespace

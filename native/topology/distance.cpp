@@ -11,17 +11,18 @@ namespace {
 bool is_switch(PortType port) { return port == PortType::upstream || port == PortType::bridge; }
 
 /// Switches between a device and the part of its path that it shares.
-auto switches_below(const PciDevice &device, std::ptrdiff_t shared) {
+auto switches_below(const PciDevice &device, std::size_t shared) {
   const auto &ports = device.path_ports;
-  const auto bridges_end = ports.end() - 1;
-  return std::count_if(std::min(ports.begin() + shared, bridges_end), bridges_end, is_switch);
+  const auto bridges = ports.size() - 1; // the device itself is the last
+  return std::ranges::count_if(ports.begin() +
+                                   static_cast<std::ptrdiff_t>(std::min(shared, bridges)),
+                               ports.end() - 1, is_switch);
 }
 
 /// Distance of two functions that share a bridge: the switches on the way decide, and the
 /// switch both are below counts when the way turns inside it.
-Distance distance_below_bridge(const PciDevice &a, const PciDevice &b, std::ptrdiff_t shared) {
-  const auto turns_in_switch =
-      is_switch(a.path_ports.at(static_cast<std::size_t>(shared - 1))) ? 1 : 0;
+Distance distance_below_bridge(const PciDevice &a, const PciDevice &b, std::size_t shared) {
+  const auto turns_in_switch = is_switch(a.path_ports.at(shared - 1)) ? 1 : 0;
   const auto switches = switches_below(a, shared) + switches_below(b, shared) + turns_in_switch;
   return switches <= 1 ? Distance::pix : Distance::pxb;
 }
@@ -51,7 +52,7 @@ Distance distance_between(const std::vector<PciDevice> &devices,
   if (!from.root || from.root != to.root) {
     return distance_across_roots(numa_nodes, from, to);
   }
-  const auto shared = std::ranges::mismatch(from.path, to.path).in1 - from.path.begin();
+  const auto shared = shared_bridges(from, to);
   return shared == 0 ? Distance::phb : distance_below_bridge(from, to, shared);
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <ranges>
 #include <utility>
 
 namespace plumbline::topology {
@@ -204,8 +205,8 @@ Parsed<int> parse_package(std::string_view text) {
 
 Parsed<std::vector<int>> parse_cpu_list(std::string_view text) {
   std::vector<int> cpus;
-  while (!text.empty()) {
-    if (!append_cpu_range(cut(text, ','), cpus)) {
+  for (const auto item : std::views::split(text, ',')) {
+    if (!append_cpu_range(std::string_view{item.begin(), item.end()}, cpus)) {
       return Parsed<std::vector<int>>::absurd();
     }
   }
@@ -214,8 +215,8 @@ Parsed<std::vector<int>> parse_cpu_list(std::string_view text) {
 
 Parsed<std::vector<int>> parse_distances(std::string_view text) {
   std::vector<int> distances;
-  while (!text.empty()) {
-    const auto distance = decimal(cut(text, ' '), 1, highest_distance);
+  for (const auto item : std::views::split(text, ' ')) {
+    const auto distance = decimal(std::string_view{item.begin(), item.end()}, 1, highest_distance);
     if (!distance) {
       return Parsed<std::vector<int>>::absurd();
     }

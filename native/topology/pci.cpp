@@ -166,6 +166,13 @@ const PciDevice &position_of(const std::vector<PciDevice> &devices, const PciDev
   return physical != nullptr ? *physical : device;
 }
 
+std::size_t shared_bridges(const PciDevice &a, const PciDevice &b) {
+  if (!a.root || a.root != b.root) {
+    return 0;
+  }
+  return static_cast<std::size_t>(std::ranges::mismatch(a.path, b.path).in1 - a.path.begin());
+}
+
 bool is_bridge(const PciDevice &device) { return has_class(device, 0x0604); }
 
 bool is_nvswitch(const PciDevice &device) {

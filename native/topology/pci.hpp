@@ -1,6 +1,7 @@
 // The functions below sys/bus/pci/devices: each with its own facts and its place in the tree.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,9 @@ const PciDevice *find_device(const std::vector<PciDevice> &devices, std::string_
 
 /// Where a function counts as being: a virtual function is where its physical one is.
 const PciDevice &position_of(const std::vector<PciDevice> &devices, const PciDevice &device);
+
+/// How many members the paths of two functions share, from the host bridge down.
+std::size_t shared_bridges(const PciDevice &a, const PciDevice &b);
 
 /// True for PCI-to-PCI bridges, which all PCIe ports are (class 0x0604).
 bool is_bridge(const PciDevice &device);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "topology/pci.hpp"
+#include "topology/redirect.hpp"
 
 namespace plumbline::topology {
 
@@ -139,23 +140,6 @@ LinkCapability bottleneck(const std::vector<LinkCapability> &hops) {
   return narrowest;
 }
 
-std::optional<bool> redirect_above(const std::vector<PciDevice> &devices, const PciDevice &device) {
-  bool all_readable = true;
-  for (std::size_t i = 0; i + 1 < device.path.size(); ++i) {
-    const auto port = device.path_ports[i];
-    if (port != PortType::root && port != PortType::downstream) {
-      continue;
-    }
-    const auto *const bridge = find_device(devices, device.path[i]);
-    const auto here = bridge != nullptr ? bridge->port_redirects : std::nullopt;
-    if (here == true) {
-      return true;
-    }
-    all_readable = all_readable && here.has_value();
-  }
-  return all_readable ? std::optional{false} : std::nullopt;
-}
-
 } // namespace
 
 void place_devices(std::vector<PciDevice> &devices) {
@@ -167,7 +151,7 @@ void place_devices(std::vector<PciDevice> &devices) {
     device.switch_address = switch_above(devices, position);
     device.path_max_link = bottleneck(hops_above(devices, position));
     device.acs_redirect =
-        device.root || &position != &device ? redirect_above(devices, position) : std::nullopt;
+        device.root || &position != &device ? redirect_along(devices, position, 0) : std::nullopt;
     if (!device.numa_node) {
       device.numa_node = position.numa_node;
     }

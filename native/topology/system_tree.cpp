@@ -5,6 +5,7 @@
 #include "topology/numa.hpp"
 #include "topology/pci.hpp"
 #include "topology/ports.hpp"
+#include "topology/redirect.hpp"
 #include "topology/walker.hpp"
 #include "topology/warnings.hpp"
 
@@ -36,6 +37,15 @@ std::optional<Distance> SystemTree::distance(std::string_view a, std::string_vie
     return std::nullopt;
   }
   return distance_between(devices, numa_nodes, *from, *to);
+}
+
+std::optional<bool> SystemTree::acs_redirect(std::string_view a, std::string_view b) const {
+  const auto *const from = device(a);
+  const auto *const to = device(b);
+  if (from == nullptr || to == nullptr) {
+    return std::nullopt;
+  }
+  return redirect_between(devices, *from, *to);
 }
 
 SystemTree read_system(const std::string &root) {

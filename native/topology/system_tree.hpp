@@ -25,6 +25,9 @@ struct SystemTree {
 
   /// Nothing when either function is not there.
   [[nodiscard]] std::optional<Distance> distance(std::string_view a, std::string_view b) const;
+
+  /// As redirect_between; nothing, too, when either function is not there.
+  [[nodiscard]] std::optional<bool> acs_redirect(std::string_view a, std::string_view b) const;
 };
 
 /// Reads <root>/sys. What is absent or absurd there is absent in the tree.
