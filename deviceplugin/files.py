@@ -24,7 +24,7 @@ class FileIdentity:
 def identify_socket(path: Path) -> FileIdentity | None:
     """Return which socket is at ``path``; None when there is none."""
     try:
-        status = os.lstat(path)
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat.S_ISSOCK(status.st_mode):

@@ -17,6 +17,9 @@ from deviceplugin.registration import RegistrationFailed, register
 from deviceplugin.service import Offer, Service, Stream
 from deviceplugin.values import Device
 
+# Sockets that are removed again and again under a kubelet that lives must not add up.
+_RETIRING_AT_MOST = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -122,10 +125,10 @@ class Resource:
         started_s = asyncio.get_running_loop().time()
         self._tried = kubelet
         self._known_by = None
-        self._stream_lost = False
-        self._stream_due = True
         try:
             endpoint = await self._serve()
+            self._stream_lost = False
+            self._stream_due = True
             await self._register(endpoint, kubelet)
             await self._await_stream(kubelet, started_s)
         except (OSError, RegistrationFailed) as failure:
@@ -145,7 +148,7 @@ class Resource:
             if self._endpoint.intact:
                 return self._endpoint
             notify(self._around.observer.own_socket_lost, self._name)
-            self._retire(self._endpoint)
+            await self._retire(self._endpoint)
             self._endpoint = None
         endpoint = Endpoint(self.socket, self._new_service())
         await endpoint.open()
@@ -169,13 +172,15 @@ class Resource:
         if stream.kubelet is not None and stream.kubelet == self._around.kubelet():
             self._stream_lost = True
 
-    def _retire(self, endpoint: Endpoint) -> None:
+    async def _retire(self, endpoint: Endpoint) -> None:
         """Let an endpoint live on without its socket for as long as it has streams.
 
         Ending a stream that still works would make the kubelet drop the resource.
         """
-        if not endpoint.service.streams:
-            endpoint.service.finish()
+        if len(self._retiring) == _RETIRING_AT_MOST:
+            oldest, closing = next(iter(self._retiring.items()))
+            oldest.service.finish()
+            await closing
         self._retiring[endpoint] = asyncio.create_task(self._close_when_idle(endpoint))
 
     async def _close_when_idle(self, endpoint: Endpoint) -> None:

@@ -6,6 +6,7 @@ Where it differs from a kubelet (no scheduler, no containers, one container scop
 topology manager), the docstrings say so.
 """
 
+from deviceplugin.standin.admission import TopologyRules
 from deviceplugin.standin.kubelet import Conduct, Kubelet
 from deviceplugin.standin.numa import Hint, Numa, Policy
 from deviceplugin.standin.pods import AdmissionFailed, Allocated, Container, Pod
@@ -20,4 +21,5 @@ __all__ = [
     "Numa",
     "Pod",
     "Policy",
+    "TopologyRules",
 ]
