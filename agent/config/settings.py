@@ -241,7 +241,7 @@ SETTINGS: tuple[Setting, ...] = (
         "run.configFile",
         "--config-file --config",
         "CONFIG_FILE",
-        "The configuration file, YAML or JSON; read again on SIGHUP.",
+        "The configuration file, YAML or JSON; read again when it changes and on SIGHUP.",
         metavar="FILE",
     ),
     _row(

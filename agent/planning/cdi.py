@@ -162,7 +162,7 @@ def gpu_spec(
     root = surroundings.dev_root
     devices = [
         _device(name, gpu.nodes, root)
-        for naming_by in sorted(naming)
+        for naming_by in sorted(set(naming))
         for gpu in ordered
         for name in (gpu.uuid if naming_by is DeviceIdStrategy.UUID else gpu.index,)
     ]

@@ -88,7 +88,9 @@ def _names(gpus: Sequence[Gpu], strategy: DeviceIdStrategy) -> tuple[str, ...]:
 def _envs(names: Sequence[str], flags: Flags) -> dict[str, str]:
     envs: dict[str, str] = {}
     strategies = flags.plugin.device_list_strategy
-    if DeviceListStrategy.ENVVAR in strategies:
+    if not names and not _only_cdi(flags):
+        envs[VISIBLE_DEVICES] = "void"  # not empty: an empty list is overruled by the image's own
+    elif DeviceListStrategy.ENVVAR in strategies:
         # beside volume-mounts too: a runtime that reads mounts prefers them and one that does
         # not still finds the GPUs here
         envs[VISIBLE_DEVICES] = ",".join(names)
@@ -113,8 +115,7 @@ def _mount(name: str) -> Mount:
 
 
 def _device_nodes(gpus: Sequence[Gpu], flags: Flags, offer: Offer) -> tuple[DeviceNode, ...]:
-    only_cdi = all(strategy.is_cdi for strategy in flags.plugin.device_list_strategy)
-    if not flags.plugin.pass_device_specs or only_cdi:
+    if not flags.plugin.pass_device_specs or _only_cdi(flags):
         return ()
     paths = [*sorted(offer.control_nodes), *(_node_of(gpu) for gpu in gpus)] if gpus else []
     root = flags.dev_root.rstrip("/")
@@ -138,6 +139,10 @@ def _cdi_names(
 def _annotation(cdi_names: Sequence[str], flags: Flags, request_id: str) -> dict[str, str]:
     key = flags.plugin.cdi_annotation_prefix + ANNOTATION_NAME + request_id
     return {key: ",".join(cdi_names)}
+
+
+def _only_cdi(flags: Flags) -> bool:
+    return all(strategy.is_cdi for strategy in flags.plugin.device_list_strategy)
 
 
 def _node_of(gpu: Gpu) -> str:

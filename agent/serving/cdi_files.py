@@ -23,7 +23,7 @@ _SCRATCH_PATTERN = f".{cdi.VENDOR}-*.tmp"  # runtimes read *.json and *.yaml onl
 _MODE = 0o644  # a runtime may run as another user
 
 _OPERATOR_CAN_MEND = frozenset(
-    {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
+    {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
 )
 
 
