@@ -122,8 +122,7 @@ def _resolved(
 ) -> Resolved:
     draft = sources.apply_all(ordered)
     config = assemble(Config, draft.values)
-    unread = {p for p in leaves() if any(_is_within(each.path, p) for each in draft.problems)}
-    clashes = checks.find_clashes(config, unread)
+    clashes = checks.find_clashes(config, _unread(draft))
     refuse([*draft.problems, *(_located(clash, draft) for clash in clashes)])
     names = {name for setting in SETTINGS for name in setting.env}
     return Resolved(
@@ -133,6 +132,16 @@ def _resolved(
         argv=tuple(argv),
         environ=MappingProxyType({k: v for k, v in environ.items() if k in names}),
     )
+
+
+def _unread(draft: Draft) -> set[str]:
+    """Return the settings that a problem leaves at a default nobody asked for."""
+    wrong = [problem.path for problem in draft.problems]
+    return {
+        path
+        for path in leaves()
+        if any(not each or _is_within(each, path) or _is_within(path, each) for each in wrong)
+    }
 
 
 def _located(clash: checks.Clash, draft: Draft) -> Problem:
