@@ -138,12 +138,19 @@ class Node:
         """Read the node and prepare for what it offers; on the worker thread."""
         if self._session is None:
             self._session = Session(self._machine)
+        config = self._config
+        look_every_s = config.plumbline.health.poll_seconds
         if self._watch is None:
             # Watching starts before the look, so that nothing falls between them.
-            self._watch = Watch(self._session, partial(_hand_over, loop, self.note))
+            note = partial(_hand_over, loop, self.note)
+            self._watch = Watch(self._session, note, look_every_s=look_every_s)
             self._watch.start()
-        config = self._config
-        inventory = observe(self._session, dev_root=self._dev_root(config))
+        self._watch.look_every_s = look_every_s
+        inventory = observe(
+            self._session,
+            dev_root=self._dev_root(config),
+            locality_file=config.plumbline.locality_file,
+        )
         ready = build_snapshot(config, inventory, self._health, previous=previous)
         self._prepare(ready)
         return ready

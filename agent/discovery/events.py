@@ -1,7 +1,7 @@
 """Watches the driver: Xid events, GPUs that stop answering, GPUs that change.
 
-One thread does all of it, because NVML's wait blocks. It wakes for an event at once, and
-once a second to look whether the GPUs are still the ones it knew.
+One thread does all of it, because NVML's wait blocks. It wakes for an event at once, and now
+and then to look whether the GPUs are still the ones it knew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from agent.discovery.library import Session
 
 # How long one wait lasts: also the longest a stop waits for the thread.
 WAIT_MS = 500
-LOOK_EVERY_S = 1.0
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0)
 # A watch that held this long ended for a new reason: back-off starts over.
 CALM_S = 60.0
@@ -61,11 +60,18 @@ Observation = XidEvent | UnattributedXid | GpusChanged | WatchFault
 class Watch:
     """The watching thread. ``notify`` is called on that thread for every observation."""
 
-    def __init__(self, session: Session, notify: Callable[[Observation], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        notify: Callable[[Observation], None],
+        *,
+        look_every_s: float,
+    ) -> None:
         """Prepare to watch the GPUs of an open session."""
         # Held so that NVML outlives the thread.
         self._session = session
         self._notify = notify
+        self.look_every_s = look_every_s
         self._stop = threading.Event()
         self._known: tuple[object, ...] | None = None
         self._thread = threading.Thread(target=self._run, name="nvml-events", daemon=True)
@@ -96,7 +102,7 @@ class Watch:
     def _watch(self, events: _EventSet) -> None:
         try:
             while not self._stop.is_set():
-                self._listen(events, LOOK_EVERY_S)
+                self._listen(events, self.look_every_s)
                 if self._changed():
                     # The new set listens before the old one is emptied: no event falls between.
                     fresh = _EventSet()

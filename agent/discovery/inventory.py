@@ -18,8 +18,13 @@ from agent.model.inventory import Distance, Gpu, Inventory, Nic, PairDistance
 Overrides = Mapping[frozenset[str], Distance]
 
 
-def observe(session: Session, *, dev_root: str = "/") -> Inventory:
-    """Read the whole node once; ``dev_root`` is where its ``/dev`` is mounted for us.
+def observe(
+    session: Session, *, dev_root: str = "/", locality_file: str | None = None
+) -> Inventory:
+    """Read the whole node once.
+
+    ``dev_root`` is where its ``/dev`` is mounted for us; ``locality_file`` replaces the
+    machine's own (docs/locality.md).
 
     Raises HardwareError when the driver cannot list its GPUs, ConfigError when the locality
     file cannot be used. A single GPU, NIC or file that fails never raises: it is absent, and
@@ -29,11 +34,13 @@ def observe(session: Session, *, dev_root: str = "/") -> Inventory:
         driver_version = pynvml.nvmlSystemGetDriverVersion()
         nvml_version = pynvml.nvmlSystemGetNVMLVersion()
         cuda = optional(pynvml.nvmlSystemGetCudaDriverVersion) or 0
-    overrides = locality.read_overrides(session.machine.locality_file)
-    tree = _native.read_system(str(session.machine.root))
+    machine = session.machine
+    override_file = machine.path(locality_file) if locality_file else machine.locality_file
+    overrides = locality.read_overrides(override_file)
+    tree = _native.read_system(str(machine.root))
     readings, unavailable = gpus.read_gpus()
     nics = sysfs.nics(tree)
-    nodes = DeviceNodes(session.machine, dev_root)
+    nodes = DeviceNodes(machine, dev_root)
     pairs, unknown = _distances(tree, readings, nics, overrides)
     return Inventory(
         driver_version=driver_version,
