@@ -1,6 +1,7 @@
 #include "topology/class_devices.hpp"
 
 #include <algorithm>
+#include <ranges>
 #include <string_view>
 #include <utility>
 
@@ -22,7 +23,7 @@ std::vector<ClassDevice> list_class(Walker &walker, const std::string &class_nam
       continue;
     }
     auto folder = followed(walker.path(), walker.link(name).value_or(name));
-    devices.push_back({std::move(name), std::move(folder)});
+    devices.push_back({.name = std::move(name), .folder = std::move(folder)});
   }
   return devices;
 }
@@ -38,14 +39,15 @@ std::optional<Hardware> hardware_here(Walker &walker) {
     return std::nullopt;
   }
   const auto folder = followed(walker.path(), *target);
-  const auto function = std::find_if(folder.rbegin(), folder.rend(), is_pci_address);
+  const auto function = std::ranges::find_if(std::views::reverse(folder), is_pci_address);
   if (function == folder.rend()) {
     return std::nullopt;
   }
   const auto part = std::find_if(function.base(), folder.end(), [](std::string_view name) {
     return name.find(".sf.") != std::string_view::npos;
   });
-  return Hardware{*function, part == folder.end() ? std::string{} : *part};
+  return Hardware{.address = *function,
+                  .subfunction = part == folder.end() ? std::string{} : *part};
 }
 
 } // namespace plumbline::topology

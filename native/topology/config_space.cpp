@@ -20,8 +20,7 @@ constexpr off_t express_flags = 0x02;
 constexpr off_t extended_start = 0x100;
 constexpr std::uint16_t extended_acs = 0x000d;
 constexpr off_t acs_control = 0x06;
-constexpr std::uint16_t acs_request_redirect = 0x4;
-constexpr std::uint16_t acs_completion_redirect = 0x8;
+constexpr std::uint32_t acs_redirects = 0x4U | 0x8U; // of requests, of completions
 // As many as fit: (256 - 64) / 4 and (4096 - 256) / 8. A list that is longer is a loop.
 constexpr int most_capabilities = 48;
 constexpr int most_extended_capabilities = 480;
@@ -64,19 +63,19 @@ Capability find_express(const ConfigSpace &config) {
   auto pointer = config.at<std::uint8_t>(capability_pointer);
   for (int i = 0; i < most_capabilities; ++i) {
     if (!pointer) {
-      return {Search::unreadable};
+      return {.outcome = Search::unreadable};
     }
     const off_t offset = *pointer & 0xfcU;
     if (offset < header_size) {
-      return {Search::none};
+      return {.outcome = Search::none};
     }
     const auto header = config.at<std::uint16_t>(offset);
     if (header && (*header & 0xffU) == capability_pci_express) {
-      return {Search::found, offset};
+      return {.outcome = Search::found, .offset = offset};
     }
     pointer = header ? std::optional{static_cast<std::uint8_t>(*header >> 8U)} : std::nullopt;
   }
-  return {Search::endless};
+  return {.outcome = Search::endless};
 }
 
 Capability find_acs(const ConfigSpace &config) {
@@ -84,21 +83,21 @@ Capability find_acs(const ConfigSpace &config) {
   for (int i = 0; i < most_extended_capabilities; ++i) {
     const auto header = config.at<std::uint32_t>(offset);
     if (!header) {
-      return {Search::unreadable};
+      return {.outcome = Search::unreadable};
     }
     // All zeros ends an empty list; all ones is how a device that is gone reads.
     if (*header == 0 || *header == 0xffffffffU) {
-      return {*header == 0 ? Search::none : Search::unreadable};
+      return {.outcome = *header == 0 ? Search::none : Search::unreadable};
     }
     if ((*header & 0xffffU) == extended_acs) {
-      return {Search::found, offset};
+      return {.outcome = Search::found, .offset = offset};
     }
     offset = static_cast<off_t>((*header >> 20U) & 0xffcU);
     if (offset < extended_start) {
-      return {Search::none};
+      return {.outcome = Search::none};
     }
   }
-  return {Search::endless};
+  return {.outcome = Search::endless};
 }
 
 std::optional<PortType> port_type(std::uint16_t flags) {
@@ -125,7 +124,7 @@ std::optional<bool> redirects(const ConfigSpace &config, const Capability &acs) 
   if (!control) {
     return std::nullopt;
   }
-  return (*control & (acs_request_redirect | acs_completion_redirect)) != 0;
+  return (std::uint32_t{*control} & acs_redirects) != 0;
 }
 
 } // namespace
@@ -142,10 +141,10 @@ PortFacts read_port(Walker &walker) {
   }
   const auto express = find_express(config);
   if (express.outcome == Search::none) {
-    return {PortType::bridge, false}; // conventional PCI has no access control
+    return {.type = PortType::bridge, .redirects = false}; // conventional PCI has no access control
   }
-  const auto acs =
-      express.outcome == Search::found ? find_acs(config) : Capability{Search::unreadable};
+  const auto acs = express.outcome == Search::found ? find_acs(config)
+                                                    : Capability{.outcome = Search::unreadable};
   if (express.outcome == Search::endless || acs.outcome == Search::endless) {
     walker.warn("config", "has a list of capabilities that does not end.");
   }
@@ -153,7 +152,7 @@ PortFacts read_port(Walker &walker) {
     return {};
   }
   const auto flags = config.at<std::uint16_t>(express.offset + express_flags);
-  return {flags ? port_type(*flags) : std::nullopt, redirects(config, acs)};
+  return {.type = flags ? port_type(*flags) : std::nullopt, .redirects = redirects(config, acs)};
 }
 
 } // namespace plumbline::topology

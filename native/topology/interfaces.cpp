@@ -41,7 +41,8 @@ Interfaces read_interfaces(Walker &walker) {
     }
     const auto hardware = hardware_here(walker);
     if (hardware && !is_representor(walker)) {
-      by_hardware[*hardware].push_back({member.name, read_port_of_interface(walker)});
+      by_hardware[*hardware].push_back(
+          {.name = member.name, .port = read_port_of_interface(walker)});
     }
   }
   for (auto &[hardware, interfaces] : by_hardware) {

@@ -37,9 +37,10 @@ std::vector<NicPort> read_rdma_ports(Walker &walker, Path folder) {
     auto port_folder = folder;
     port_folder.push_back(name);
     if (walker.enter_listed(port_folder)) {
-      ports.push_back({*number.value, walker.fact("state", parse_port_state, "a port state"),
-                       walker.fact("rate", parse_port_rate, "a port rate"),
-                       walker.fact("link_layer", parse_word, "a link layer")});
+      ports.push_back({.number = *number.value,
+                       .state = walker.fact("state", parse_port_state, "a port state"),
+                       .rate_gbps = walker.fact("rate", parse_port_rate, "a port rate"),
+                       .link_layer = walker.fact("link_layer", parse_word, "a link layer")});
     }
   }
   std::ranges::sort(ports, {}, &NicPort::number);
@@ -102,16 +103,17 @@ Nic plain_nic(const Hardware &hardware, const std::vector<Interface> &interfaces
   return nic;
 }
 
-/// Boards whose NVSwitches are PCI functions themselves (up to Hopper) have no such NICs; that
-/// saves reading vital product data there, which takes milliseconds for each function.
-bool may_manage_nvlink(const Nic &nic, const std::vector<PciDevice> &devices) {
-  const auto *const device = nic.address ? find_device(devices, *nic.address) : nullptr;
-  return nic.rdma && device != nullptr && device->vendor_id == mellanox &&
-         !device->physical_function && std::ranges::none_of(devices, is_nvswitch);
+/// Whether the function at this address could manage NVSwitches. Boards whose NVSwitches are
+/// PCI functions themselves (up to Hopper) have no such NICs; knowing that saves reading vital
+/// product data there, which takes milliseconds for each function.
+bool may_manage_nvlink(const std::string &address, const std::vector<PciDevice> &devices) {
+  const auto *const device = find_device(devices, address);
+  return device != nullptr && device->vendor_id == mellanox && !device->physical_function &&
+         std::ranges::none_of(devices, is_nvswitch);
 }
 
-bool manages_nvlink(Walker &walker, const Nic &nic) {
-  if (!walker.enter({"sys", "bus", "pci", "devices", *nic.address})) {
+bool manages_nvlink(Walker &walker, const std::string &address) {
+  if (!walker.enter({"sys", "bus", "pci", "devices", address})) {
     return false;
   }
   const auto data = walker.text("vpd", longest_vital_data, Refusal::usual);
@@ -125,7 +127,8 @@ std::vector<Nic> read_nics(Walker &walker, const std::vector<PciDevice> &devices
   std::set<Hardware> claimed;
   auto nics = read_rdma_devices(walker, devices, interfaces, claimed);
   for (auto &nic : nics) {
-    nic.nvlink_management = may_manage_nvlink(nic, devices) && manages_nvlink(walker, nic);
+    nic.nvlink_management = nic.address && may_manage_nvlink(*nic.address, devices) &&
+                            manages_nvlink(walker, *nic.address);
   }
   for (const auto &[hardware, members] : interfaces) {
     if (!claimed.contains(hardware)) {

@@ -9,9 +9,6 @@ namespace plumbline::topology {
 
 namespace {
 
-const Path nodes_folder{"sys", "devices", "system", "node"};
-const Path cpus_folder{"sys", "devices", "system", "cpu"};
-
 // The kernel lists CPUs without the one-page limit of other attributes.
 constexpr std::size_t longest_cpu_list = 65536;
 // All CPUs of a node share a socket; the others are asked only where the first cannot tell.
@@ -32,9 +29,7 @@ std::vector<int> list_nodes(Walker &walker) {
 }
 
 Path node_folder(int id) {
-  auto folder = nodes_folder;
-  folder.push_back("node" + std::to_string(id));
-  return folder;
+  return {"sys", "devices", "system", "node", "node" + std::to_string(id)};
 }
 
 /// The file lists one distance for each node that is online, in the order of their ids.
@@ -57,10 +52,8 @@ std::map<int, int> read_distances(Walker &walker, const std::vector<int> &ids) {
 
 std::optional<int> read_socket(Walker &walker, const std::vector<int> &cpus) {
   for (std::size_t i = 0; i < std::min(cpus.size(), most_cpus_asked); ++i) {
-    auto folder = cpus_folder;
-    folder.push_back("cpu" + std::to_string(cpus[i]));
-    folder.emplace_back("topology");
-    if (!walker.enter(folder)) {
+    const auto cpu = "cpu" + std::to_string(cpus[i]);
+    if (!walker.enter({"sys", "devices", "system", "cpu", cpu, "topology"})) {
       continue;
     }
     const auto socket = walker.fact("physical_package_id", parse_package, "a socket number");
@@ -75,7 +68,7 @@ std::optional<int> read_socket(Walker &walker, const std::vector<int> &cpus) {
 
 std::vector<NumaNode> read_numa_nodes(Walker &walker) {
   std::vector<NumaNode> nodes;
-  if (!walker.enter(nodes_folder)) {
+  if (!walker.enter({"sys", "devices", "system", "node"})) {
     return nodes;
   }
   const auto ids = list_nodes(walker);

@@ -158,7 +158,7 @@ Parsed<int> parse_numa_node(std::string_view text) {
 
 Parsed<int> parse_link_generation(std::string_view text) {
   // pci_speed_string() in drivers/pci/probe.c; before Linux 5.13 without " PCIe".
-  static constexpr std::array<std::pair<std::string_view, int>, 7> generations{{
+  static constexpr std::array<std::pair<std::string_view, int>, 10> generations{{
       {"2.5 GT/s", 1},
       {"5.0 GT/s", 2},
       {"8.0 GT/s", 3},
@@ -166,16 +166,15 @@ Parsed<int> parse_link_generation(std::string_view text) {
       {"32.0 GT/s", 5},
       {"64.0 GT/s", 6},
       {"128.0 GT/s", 7},
+      {"5 GT/s", 2}, // older kernels print whole numbers
+      {"8 GT/s", 3},
+      {"16 GT/s", 4},
   }};
   if (text == "Unknown" || text == "Unknown speed") {
     return Parsed<int>::unknown();
   }
   if (text.ends_with(" PCIe")) {
     text.remove_suffix(5);
-  }
-  // 5 GT/s and 8 GT/s are how some kernels before 5.x print whole numbers.
-  if (text == "5 GT/s" || text == "8 GT/s" || text == "16 GT/s") {
-    return Parsed<int>::known(text.front() == '5' ? 2 : text.front() == '8' ? 3 : 4);
   }
   const auto *const found =
       std::ranges::find(generations, text, &std::pair<std::string_view, int>::first);

@@ -10,15 +10,15 @@ namespace plumbline::topology {
 
 namespace {
 
-const Path listing{"sys", "bus", "pci", "devices"};
-
 constexpr int broadcom = 0x1000;
 constexpr int nvidia = 0x10de;
 constexpr int class_nvswitch = 0x068000; // "other bridge"
 
+Path listing() { return {"sys", "bus", "pci", "devices"}; }
+
 /// Base class and subclass, without the programming interface.
 bool has_class(const PciDevice &device, int wanted) {
-  return device.class_code && (*device.class_code >> 8) == wanted;
+  return device.class_code && *device.class_code / 0x100 == wanted;
 }
 
 struct Listed {
@@ -30,7 +30,7 @@ struct Listed {
 /// another.
 std::vector<Listed> list_functions(Walker &walker) {
   std::vector<Listed> functions;
-  if (!walker.enter(listing)) {
+  if (!walker.enter(listing())) {
     return functions;
   }
   for (auto &name : walker.entries()) {
@@ -40,7 +40,7 @@ std::vector<Listed> list_functions(Walker &walker) {
     }
     const auto target = walker.link(name);
     auto folder = followed(walker.path(), target.value_or(name));
-    functions.push_back({std::move(name), std::move(folder)});
+    functions.push_back({.address = std::move(name), .folder = std::move(folder)});
   }
   std::ranges::sort(functions, {}, &Listed::folder);
   return functions;
@@ -66,8 +66,9 @@ void place(PciDevice &device, const Path &folder) {
 }
 
 LinkCapability read_link(Walker &walker, const std::string &prefix) {
-  return {walker.fact(prefix + "_link_speed", parse_link_generation, "a PCIe link speed"),
-          walker.fact(prefix + "_link_width", parse_link_width, "a PCIe link width")};
+  return {.generation =
+              walker.fact(prefix + "_link_speed", parse_link_generation, "a PCIe link speed"),
+          .width = walker.fact(prefix + "_link_width", parse_link_width, "a PCIe link width")};
 }
 
 std::optional<int> read_iommu_group(Walker &walker) {
@@ -118,7 +119,7 @@ PciDevice read_function(Walker &walker, std::string address) {
   PciDevice device;
   device.address = std::move(address);
   place(device, walker.path());
-  if (!device.root && walker.path() != followed(listing, device.address)) {
+  if (!device.root && walker.path() != followed(listing(), device.address)) {
     walker.warn("", "is no place for a PCI function.");
   }
   device.vendor_id = walker.fact("vendor", parse_id16, "a PCI id");

@@ -19,6 +19,7 @@ const PciDevice *find_device(const std::vector<PciDevice> &devices, std::string_
 
 /// Where a function counts as being: a virtual function is where its physical one is.
 const PciDevice &position_of(const std::vector<PciDevice> &devices, const PciDevice &device);
+const PciDevice &position_of(const std::vector<PciDevice> &devices, PciDevice &&device) = delete;
 
 /// How many members the paths of two functions share, from the host bridge down.
 std::size_t shared_bridges(const PciDevice &a, const PciDevice &b);

@@ -60,30 +60,33 @@ bool is_false_level(const PciDevice &outer, const PciDevice &inner) {
     return false;
   }
   const bool tells_level = outer.device_id == pex_gen5 && outer.subsystem_vendor_id == broadcom &&
-                           inner.subsystem_vendor_id == broadcom && outer.subsystem_device_id &&
-                           inner.subsystem_device_id;
+                           inner.subsystem_vendor_id == broadcom;
   // With Broadcom's own subsystem ids, gen 5 chips number the level in the highest digit.
-  return !tells_level ||
-         (*outer.subsystem_device_id >> 12 == 0 && *inner.subsystem_device_id >> 12 == 1);
+  return !tells_level || (outer.subsystem_device_id.value_or(0) / 0x1000 == 0 &&
+                          inner.subsystem_device_id.value_or(0x1000) / 0x1000 == 1);
 }
 
 /// The upstream port of the nearest switch above the last member of a path.
 std::optional<std::string> switch_above(const std::vector<PciDevice> &devices,
                                         const PciDevice &device) {
-  std::optional<std::size_t> nearest;
+  const PciDevice *nearest = nullptr;
+  std::optional<std::string> address;
+  std::size_t nearest_at = 0;
   bool nearest_is_merged = false;
   for (std::size_t i = 0; i + 1 < device.path.size(); ++i) {
     if (device.path_ports[i] != PortType::upstream) {
       continue;
     }
-    const auto *const outer = nearest ? find_device(devices, device.path[*nearest]) : nullptr;
-    const auto *const inner = find_device(devices, device.path[i]);
-    const bool merges = !nearest_is_merged && outer != nullptr && inner != nullptr &&
-                        *nearest + 2 == i && is_false_level(*outer, *inner);
-    nearest = merges ? nearest : i;
-    nearest_is_merged = merges;
+    const auto *const port = find_device(devices, device.path[i]);
+    nearest_is_merged = !nearest_is_merged && nearest != nullptr && port != nullptr &&
+                        nearest_at + 2 == i && is_false_level(*nearest, *port);
+    if (!nearest_is_merged) {
+      address = device.path[i];
+      nearest = port;
+      nearest_at = i;
+    }
   }
-  return nearest ? std::optional{device.path[*nearest]} : std::nullopt;
+  return address;
 }
 
 /// The smaller of two values, or the one there is.
@@ -95,7 +98,7 @@ std::optional<int> least(std::optional<int> a, std::optional<int> b) {
 }
 
 LinkCapability narrower(const LinkCapability &a, const LinkCapability &b) {
-  return {least(a.generation, b.generation), least(a.width, b.width)};
+  return {.generation = least(a.generation, b.generation), .width = least(a.width, b.width)};
 }
 
 /// Relative bandwidth of a link; nothing when half of it is not known.

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <ranges>
 #include <utility>
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <unistd.h>
 
 namespace plumbline::topology {
@@ -169,7 +171,7 @@ int Walker::step(const std::string &name, std::vector<std::string> &pending, int
   }
   std::vector<std::string> components;
   push_components(*target, components);
-  std::move(components.rbegin(), components.rend(), std::back_inserter(pending));
+  std::ranges::move(std::views::reverse(components), std::back_inserter(pending));
   return 0;
 }
 
@@ -240,7 +242,7 @@ std::optional<std::string> Walker::text(const std::string &name, std::size_t lon
     warn(name, "cannot be read: " + reason(errno) + '.');
     return std::nullopt;
   }
-  if (static_cast<std::size_t>(count) > longest) {
+  if (std::cmp_greater(count, longest)) {
     warn(name, "is longer than " + std::to_string(longest) + " bytes.");
     return std::nullopt;
   }
