@@ -74,6 +74,37 @@ def create(
     _print_state(machines.look(folder), output)
 
 
+@app.command(name="import")
+def import_capture(
+    source: Annotated[
+        str, typer.Argument(metavar="TOPO.txt", help="The captured text; - for standard input.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu",
+            metavar="MODEL",
+            help="What the GPUs are, for example b200; guessed from their NVLinks when left out.",
+        ),
+    ] = None,
+    force: ForceOption = False,  # noqa: FBT002 - typer's way to a flag
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Make a simulated machine from what `nvidia-smi topo -m` printed somewhere.
+
+    The text may be as people paste it: prompts, colours, swallowed tabs. The machine gives every
+    captured class back; notes on standard error say what was guessed and what contradicts itself.
+
+    Exit codes: 0 done, 1 it cannot be written, 2 bad input; then nothing was made.
+
+    Example: nvidia-smi topo -m | plumbline machine import - /tmp/mine --gpu b200
+    """
+    for note in machines.import_capture(source, folder, model=gpu, force=force):
+        typer.echo(f"note: {note}", err=True)
+    _print_state(machines.look(folder), output)
+
+
 @app.command()
 def show(folder: FolderArgument, output: OutputOption = Format.TABLE) -> None:
     """Show what a simulated machine is now.

@@ -22,7 +22,7 @@ from agent.simulation.spec import (
 
 _NVIDIA = 0x10DE
 _NVME_MODEL = "SAMSUNG MZWLJ3T8HBLS-00007"
-_NVSWITCH_DEVICES = {"ampere": 0x1AF1, "hopper": 0x22A3}  # the PCI ID repository
+_NVSWITCH_DEVICES = {"volta": 0x1AC2, "ampere": 0x1AF1, "hopper": 0x22A3}  # the PCI ID repository
 
 
 def names_of(function: Function) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from agent.model.errors import ConfigError
-from agent.simulation import build, expand, profile, tree
+from agent.simulation import build, capture, expand, profile, synthesise, tree
 from agent.simulation.driver import Driver
 from agent.simulation.spec import MachineSpec, NicSpec
 
@@ -65,6 +66,25 @@ def create(name: str, target: Path, *, seed: str | None = None, force: bool = Fa
     if seed is not None:
         identity = f"{identity}/{seed}"
     return build.build(msgspec.structs.replace(loaded, identity=identity), target, force=force)
+
+
+def import_capture(
+    source: str, target: Path, *, model: str | None = None, force: bool = False
+) -> tuple[str, ...]:
+    """Make a machine from a captured `nvidia-smi topo -m`; return notes on what was guessed.
+
+    ``source`` is the path of a file, or ``-`` for standard input. ``model`` names the GPUs as
+    parts/gpus.yaml does; None has them guessed. Raises ConfigError with line and reason for a
+    capture that cannot be read or be any machine's, and as ``build.build`` does.
+    """
+    name = "capture" if source == "-" else Path(source).stem
+    where = "standard input" if source == "-" else source
+    text = _read_text(source, where)
+    found = synthesise.synthesise(
+        capture.parse(text, where=where), name=name, source=text, model=model
+    )
+    build.build(found.profile, target, force=force, notes=found.notes)
+    return found.notes
 
 
 def look(folder: Path) -> MachineState:
@@ -177,6 +197,14 @@ def read_facts(text: str) -> dict[str, dict[str, str]]:
         if size is not None and len(words) > size:
             facts[" ".join(words[:size])][words[size]] = " ".join(words[size + 1 :])
     return dict(facts)
+
+
+def _read_text(source: str, where: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot read the capture: {error.strerror}") from error
+    return raw.decode(errors="replace")
 
 
 def _read_profile(folder: Path) -> profile.Profile:

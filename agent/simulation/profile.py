@@ -126,7 +126,8 @@ class Platform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     slot_number: int
     tray_index: int
     host_id: int
-    peer_type: str
+    peer_type: int
+    """NVML's number: 1 where the peers are behind switches."""
     fabric_guid: str
 
 

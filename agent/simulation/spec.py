@@ -185,7 +185,7 @@ class PlatformSpec:
     slot_number: int
     tray_index: int
     host_id: int
-    peer_type: str
+    peer_type: int
     fabric_guid: str
 
 

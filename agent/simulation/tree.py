@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.model.inventory import Distance
-from agent.simulation.spec import Bridge, Function, HostBridge, MachineSpec, PortType
+from agent.simulation.spec import (
+    Bridge,
+    Function,
+    GpuSpec,
+    HostBridge,
+    MachineSpec,
+    NicSpec,
+    PortType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,18 @@ def functions_of(roots: Iterable[HostBridge]) -> Iterator[Function]:
 def by_address(spec: MachineSpec) -> dict[str, Placed]:
     """Return every bridge and function by its PCI address."""
     return {placed.device.address: placed for placed in walk(spec.roots)}
+
+
+def by_name(spec: MachineSpec) -> dict[str, Placed]:
+    """Return GPUs (``GPU<index>``) and NICs by the names nvidia-smi gives them."""
+    named: dict[str, Placed] = {}
+    for placed in walk(spec.roots):
+        match placed.device:
+            case Function(role=GpuSpec(index=index)):
+                named[f"GPU{index}"] = placed
+            case Function(role=NicSpec() as nic):
+                named[nic.name] = placed
+    return named
 
 
 def distance(spec: MachineSpec, a: Placed, b: Placed) -> Distance:
