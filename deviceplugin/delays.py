@@ -13,8 +13,8 @@ class Timing:
     register_timeout_s: float = 10.0
     """How long the kubelet may take to answer Register: it dials back before it answers, and
     gives that 10 seconds itself."""
-    stream_wait_s: float = 10.0
-    """How long after Register the kubelet may take to open its stream."""
+    stream_wait_s: float = 1.5
+    """How long after Register the kubelet may take to open its stream; it opens it at once."""
     retry_first_s: float = 0.2
     """The first retry waits half to all of this; each further one up to twice as long."""
     retry_cap_s: float = 10.0

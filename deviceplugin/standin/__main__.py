@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import shlex
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -190,10 +189,12 @@ def _print(text: str) -> None:
 
 def _read_stdin(line_read: Callable[[str], None]) -> None:
     # In a thread of its own, which may stay blocked until the process ends: stdin may be a
-    # terminal, a pipe, a file or nothing, and not all of them can be polled.
+    # terminal, a pipe, a file or nothing, and not all of them can be polled. Unbuffered,
+    # because Python wants to lock the buffer of stdin at its exit.
     def read() -> None:
-        for line in sys.stdin:
-            line_read(line)
+        with open(0, "rb", buffering=0, closefd=False) as stdin:  # a descriptor
+            for line in stdin:
+                line_read(line.decode(errors="replace"))
 
     threading.Thread(target=read, daemon=True).start()
 

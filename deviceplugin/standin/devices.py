@@ -21,16 +21,20 @@ class ResourceState:
     devices: dict[str, Device] = field(default_factory=dict)
     healthy: set[str] = field(default_factory=set)
     unhealthy: set[str] = field(default_factory=set)
+    is_listed: bool = False
+    """Whether a list came since the plugin connected."""
     stopped_s: float | None = None
     """Event loop time at which the plugin was found gone."""
 
     def connect(self, client: PluginClient) -> None:
         """Ask this plugin from now on."""
         self.client = client
+        self.is_listed = False
         self.stopped_s = None
 
     def receive(self, devices: tuple[Device, ...]) -> None:
         """Take a list: it replaces all that was known."""
+        self.is_listed = True
         self.devices = {device.id: device for device in devices}
         self.healthy = {device.id for device in devices if device.healthy}
         self.unhealthy = self.devices.keys() - self.healthy
@@ -43,6 +47,7 @@ class ResourceState:
         """
         self.unhealthy |= self.healthy
         self.healthy = set()
+        self.is_listed = False
         self.stopped_s = asyncio.get_running_loop().time()
 
     @property

@@ -36,8 +36,8 @@ class Conduct:
     """Answer Register with this error."""
     hang: bool = False
     """Do not answer Register at all."""
-    delay_s: float = 0.0
-    """Answer Register this late, after having dialled back."""
+    answer_after: asyncio.Event | None = None
+    """Answer Register only once this is set, though the plugin was dialled back before."""
     dial: bool = True
     """False: accept a registration and do nothing about it."""
 
@@ -45,8 +45,9 @@ class Conduct:
 class Kubelet:
     """A kubelet's device manager, topology manager and pod-resources service.
 
-    ``registrations`` lists every accepted Register call by resource name. Waiting methods
-    return as soon as what they wait for is so, and raise TimeoutError otherwise.
+    ``calls`` lists every Register call by resource name, ``registrations`` those that were
+    accepted. Waiting methods return as soon as what they wait for is so, and raise
+    TimeoutError otherwise.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Kubelet:
         self.socket = directory / names.KUBELET_SOCKET
         self.pod_resources = pod_resources or directory.parent / "pod-resources" / "kubelet.sock"
         self.conduct = Conduct()
+        self.calls: list[str] = []
         self.registrations: list[str] = []
         self.pods: dict[str, Pod] = {}
+        self._given_up: set[str] = set()
         self._rules = rules or TopologyRules()
         self._rng = random.Random(seed)  # noqa: S311  # repeatable disorder, no secret
         self._tell = tell or (lambda _line: None)
@@ -182,6 +185,22 @@ class Kubelet:
             timeout_s,
         )
 
+    async def called(self, resource: str, *, times: int = 1, timeout_s: float = _WAIT_S) -> None:
+        """Wait until Register was called so many times in all, whatever came of it."""
+        await self._await(
+            lambda: self.calls.count(resource) >= times,
+            f"Register to be called {times} times for {resource}",
+            timeout_s,
+        )
+
+    async def given_up(self, resource: str, *, timeout_s: float = _WAIT_S) -> None:
+        """Wait until a plugin no longer waits for an answer to Register."""
+        await self._await(lambda: resource in self._given_up, f"{resource} to give up", timeout_s)
+
+    async def settled(self) -> None:
+        """Wait until connections that ended are closed."""
+        await asyncio.gather(*self._closing)
+
     async def devices(
         self,
         resource: str,
@@ -189,11 +208,14 @@ class Kubelet:
         *,
         timeout_s: float = _WAIT_S,
     ) -> Mapping[str, Device]:
-        """Wait until the devices of a connected resource satisfy ``predicate``; return them."""
+        """Wait until the devices of a resource satisfy ``predicate``; return them.
+
+        Only what was listed since the last registration or loss of a stream counts.
+        """
 
         def satisfied() -> bool:
             state = self._resources.get(resource)
-            return state is not None and state.stopped_s is None and predicate(state.devices)
+            return state is not None and state.is_listed and predicate(state.devices)
 
         await self._await(satisfied, f"the devices of {resource} to be as wanted", timeout_s)
         return dict(self._resources[resource].devices)
@@ -257,11 +279,15 @@ class Kubelet:
 
     # Plugins
 
-    async def drop_streams(self, resource: str) -> None:
-        """End the connections to a resource's plugin without restarting."""
-        for client in [client for client in self._clients if client.resource == resource]:
+    async def drop_streams(self, resource: str, *, newest_too: bool = True) -> None:
+        """End the connections to a resource's plugin without restarting.
+
+        There are several where a plugin registered again while its stream was open.
+        """
+        clients = [client for client in self._clients if client.resource == resource]
+        for client in clients if newest_too else clients[:-1]:
             self._lost(client)
-        await asyncio.gather(*self._closing)
+        await self.settled()
 
     async def _register(
         self,
@@ -269,9 +295,11 @@ class Kubelet:
         context: rpc.Context[api.RegisterRequest, api.Empty],
     ) -> api.Empty:
         conduct = self.conduct
+        self.calls.append(request.resource_name)
+        self._pulse.fire()
         if conduct.hang:
             self._tell(f"{request.resource_name} registers and gets no answer")
-            await asyncio.Event().wait()
+            await self._keep_waiting(request.resource_name, asyncio.Event())
         if fault := conduct.refuse or _fault(request):
             self._tell(f"{request.resource_name} refused: {fault}")
             await context.abort(grpc.StatusCode.UNKNOWN, fault)
@@ -283,9 +311,17 @@ class Kubelet:
         self.registrations.append(request.resource_name)
         self._tell(f"{request.resource_name} registered on {request.endpoint}")
         self._pulse.fire()
-        # Until here the plugin has its stream; only the answer is late.
-        await asyncio.sleep(conduct.delay_s)
+        if conduct.answer_after is not None:
+            await self._keep_waiting(request.resource_name, conduct.answer_after)
         return api.Empty()
+
+    async def _keep_waiting(self, resource: str, until: asyncio.Event) -> None:
+        try:
+            await until.wait()
+        except asyncio.CancelledError:
+            self._given_up.add(resource)
+            self._pulse.fire()
+            raise
 
     async def _connect(self, resource: str, socket: Path) -> None:
         client = PluginClient(resource, socket, received=self._receive, ended=self._lost)
