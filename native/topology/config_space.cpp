@@ -100,7 +100,7 @@ Capability find_acs(const ConfigSpace &config) {
   return {.outcome = Search::endless};
 }
 
-std::optional<PortType> port_type(std::uint16_t flags) {
+std::optional<PortType> port_type(std::uint32_t flags) {
   switch ((flags >> 4U) & 0xfU) {
   case 0x4:
     return PortType::root;
