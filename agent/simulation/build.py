@@ -97,14 +97,15 @@ def _entries(spec: MachineSpec, profile: Profile, notes: Sequence[str]) -> Itera
 def _make_driver(folder: Path, text: str) -> None:
     """Put the driver into the folder and have it make its state.
 
-    The copy that made the state was loaded by this process under the scratch folder's name, and
-    the loader knows a library by its inode: a fresh copy is one it has not met.
+    Somebody in this process may hold the copy that made the state, under the scratch folder's
+    name, and the loader knows a library by its inode: a fresh copy is one it has not met.
     """
     source = driver_library()
     library = folder / "lib" / NVML_SONAME
     library.parent.mkdir()
     shutil.copyfile(source, library)
-    Driver(folder).create(text)
+    with Driver(folder) as driver:
+        driver.create(text)
     fresh = library.with_name(".fresh")
     shutil.copyfile(source, fresh)
     fresh.chmod(0o755)

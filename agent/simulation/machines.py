@@ -89,7 +89,8 @@ def import_capture(
 
 def look(folder: Path) -> MachineState:
     """Return what a machine is now; raise ConfigError where the folder is none."""
-    facts = read_facts(Driver(folder).describe())
+    with Driver(folder) as driver:
+        facts = read_facts(driver.describe())
     made_from = _read_profile(folder)
     links: dict[str, list[bool]] = defaultdict(list)
     for subject, fields in facts.items():
@@ -124,20 +125,20 @@ def look(folder: Path) -> MachineState:
 
 def inject_xid(folder: Path, gpu: str, code: int) -> None:
     """Make the driver report an Xid error on a GPU, named by index or UUID."""
-    driver = Driver(folder)
-    driver.command(f"xid {gpu_index(driver, gpu)} {code}")
+    with Driver(folder) as driver:
+        driver.command(f"xid {gpu_index(driver, gpu)} {code}")
 
 
 def lose(folder: Path, gpu: str, *, silently: bool = False) -> None:
     """Let a GPU fall off the bus, with Xid 79 unless ``silently``."""
-    driver = Driver(folder)
-    driver.command(f"lose {gpu_index(driver, gpu)}" + (" silently" if silently else ""))
+    with Driver(folder) as driver:
+        driver.command(f"lose {gpu_index(driver, gpu)}" + (" silently" if silently else ""))
 
 
 def restore(folder: Path, gpu: str) -> None:
     """Bring a lost GPU back."""
-    driver = Driver(folder)
-    driver.command(f"restore {gpu_index(driver, gpu)}")
+    with Driver(folder) as driver:
+        driver.command(f"restore {gpu_index(driver, gpu)}")
 
 
 def change(folder: Path, gpu: str, fields: Mapping[str, str]) -> None:
@@ -146,17 +147,18 @@ def change(folder: Path, gpu: str, fields: Mapping[str, str]) -> None:
     ``nvlink.<link>.state`` sets a link. Raises ConfigError with the driver's reason; the fields
     before the refused one are set.
     """
-    driver = Driver(folder)
-    index = gpu_index(driver, gpu)
-    for field, value in fields.items():
-        words = field.split(".")
-        match words:
-            case ["nvlink", link, name]:
-                driver.command(f"set nvlink {index} {link} {name} {value}")
-            case [name]:
-                driver.command(f"set gpu {index} {name} {value}")
-            case _:
-                raise ConfigError(f"'{field}' is no field: write name=value or nvlink.3.state=down")
+    with Driver(folder) as driver:
+        index = gpu_index(driver, gpu)
+        for field, value in fields.items():
+            match field.split("."):
+                case ["nvlink", link, name]:
+                    driver.command(f"set nvlink {index} {link} {name} {value}")
+                case [name]:
+                    driver.command(f"set gpu {index} {name} {value}")
+                case _:
+                    raise ConfigError(
+                        f"'{field}' is no field: write name=value or nvlink.3.state=down"
+                    )
 
 
 def parse_fields(texts: Sequence[str]) -> dict[str, str]:

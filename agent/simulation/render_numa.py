@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 from agent.simulation import lists
@@ -51,27 +50,18 @@ def _cpus(spec: MachineSpec) -> Iterator[Entry]:
         yield text(f"{_CPUS}/{name}", every)
     yield text(f"{_CPUS}/offline", "")
     yield text(f"{_CPUS}/kernel_max", _KERNEL_MAX)
-    packages: dict[int, list[int]] = defaultdict(list)
     for cpu in spec.cpus:
-        packages[cpu.socket].append(cpu.id)
-    listed = {socket: lists.render(cpus) for socket, cpus in packages.items()}
-    for cpu in spec.cpus:
-        yield from _cpu(cpu, listed[cpu.socket])
+        yield from _cpu(cpu)
 
 
-def _cpu(cpu: CpuSpec, package: str) -> Iterator[Entry]:
+def _cpu(cpu: CpuSpec) -> Iterator[Entry]:
     here = f"{_CPUS}/cpu{cpu.id}"
-    threads = lists.render(cpu.siblings)
     if cpu.id != 0:  # the boot CPU cannot be taken offline
         yield text(f"{here}/online", 1)
     yield Link(f"{here}/node{cpu.node}", f"{_NODES}/node{cpu.node}")
     yield text(f"{here}/topology/physical_package_id", cpu.socket)
     yield text(f"{here}/topology/core_id", cpu.core)
-    yield text(f"{here}/topology/die_id", 0)
-    yield text(f"{here}/topology/thread_siblings_list", threads)
-    yield text(f"{here}/topology/core_cpus_list", threads)
-    yield text(f"{here}/topology/package_cpus_list", package)
-    yield text(f"{here}/topology/core_siblings_list", package)
+    yield text(f"{here}/topology/thread_siblings_list", lists.render(cpu.siblings))
 
 
 def _width(spec: MachineSpec) -> int:
