@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,14 @@ _CHANGES = (
     | Mask.MOVE_SELF
     | Mask.ONLYDIR
 )
+_ENDS = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED
 # Without inotify (its limits are shared by the whole node) looking is all that is left.
 _BLIND_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Armed:
+    path: Path
     inode: tuple[int, int]
     watch: asyncinotify.Watch
 
@@ -34,19 +37,22 @@ class _Armed:
 async def watch(directory: Path, look: Callable[[], None], *, poll_s: float) -> None:
     """Call ``look`` now, after each change in ``directory``, and every ``poll_s``; forever.
 
-    The nearest existing ancestor is watched too, so that a directory that is removed and
-    made again, or not there yet, is noticed as soon as one inside it.
+    While the directory does not exist, its nearest existing ancestor is watched.
     """
     try:
         inotify = Inotify()
     except OSError:
         await _poll(look)
     with inotify:
-        armed: dict[Path, _Armed] = {}
+        armed: _Armed | None = None
         while True:
-            _arm(inotify, armed, directory)
+            armed = _arm(inotify, armed, directory)
             look()
-            await _change(inotify, directory, poll_s)
+            event = await _change(inotify, directory, poll_s)
+            if armed is not None and event is not None and _ends(event, armed.watch):
+                # An inode number may be in use again by now, so it would prove nothing.
+                _disarm(inotify, armed.watch)
+                armed = None
 
 
 async def _poll(look: Callable[[], None]) -> None:
@@ -55,45 +61,52 @@ async def _poll(look: Callable[[], None]) -> None:
         await asyncio.sleep(_BLIND_POLL_S)
 
 
-def _arm(inotify: Inotify, armed: dict[Path, _Armed], directory: Path) -> None:
-    wanted = dict(_existing(directory))
-    for path in [path for path, old in armed.items() if wanted.get(path) != old.inode]:
-        _disarm(inotify, armed.pop(path).watch)
-    for path in wanted.keys() - armed.keys():
+def _arm(inotify: Inotify, armed: _Armed | None, directory: Path) -> _Armed | None:
+    """Watch what can be watched now; None when it went away under our hands."""
+    while (found := _nearest(directory)) is not None:
+        path, inode_now = found
+        if armed is not None and (armed.path, armed.inode) == found:
+            # Nothing nearer has appeared since this watch was added, so none is missed.
+            return armed
+        if armed is not None:
+            _disarm(inotify, armed.watch)
         try:
-            watch = inotify.add_watch(path, _CHANGES)
+            armed = _Armed(path=path, inode=inode_now, watch=inotify.add_watch(path, _CHANGES))
+        except FileNotFoundError:
+            armed = None
         except OSError:
-            # Gone in between, or no more watches: the next poll tries again.
-            continue
-        armed[path] = _Armed(inode=wanted[path], watch=watch)
+            # No more watches, or no right to look: the next poll tries again.
+            return None
+    return None
 
 
 def _disarm(inotify: Inotify, watch: asyncinotify.Watch) -> None:
-    try:
+    # The kernel drops a watch by itself when its directory goes.
+    with contextlib.suppress(OSError):
         inotify.rm_watch(watch)
-    except OSError:
-        # The kernel dropped it with its directory.
-        return
 
 
-def _existing(directory: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
-    found = inode(directory)
-    if found is not None:
-        yield directory, found
-    for ancestor in directory.parents:
-        found = inode(ancestor)
+def _nearest(directory: Path) -> tuple[Path, tuple[int, int]] | None:
+    for path in (directory, *directory.parents):
+        found = inode(path)
         if found is not None:
-            yield ancestor, found
-            return
+            return path, found
+    return None
 
 
-async def _change(inotify: Inotify, directory: Path, poll_s: float) -> None:
+async def _change(inotify: Inotify, directory: Path, poll_s: float) -> asyncinotify.Event | None:
+    """Return the next event that matters; None when it is time to look anyway."""
     try:
         async with asyncio.timeout(poll_s):
-            while not _concerns(await inotify.get(), directory):
+            while not _concerns(event := await inotify.get(), directory):
                 pass
+            return event
     except TimeoutError:
-        return
+        return None
+
+
+def _ends(event: asyncinotify.Event, watch: asyncinotify.Watch) -> bool:
+    return event.watch is watch and bool(event.mask & _ENDS)
 
 
 def _concerns(event: asyncinotify.Event, directory: Path) -> bool:
