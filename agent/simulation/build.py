@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-import agent._native
+from agent import _native
 from agent.model.errors import ConfigError, HardwareError
 from agent.model.machine import NVML_SONAME
 from agent.simulation import (
@@ -72,7 +72,7 @@ def render(spec: MachineSpec) -> Iterator[Entry]:
 
 def driver_library() -> Path:
     """Return the simulated driver that ships with Plumbline; raise HardwareError without one."""
-    library = Path(agent._native.__file__).parent / "_mocknvml" / NVML_SONAME  # noqa: SLF001 - the extension's public name
+    library = Path(_native.__file__).parent / "_mocknvml" / NVML_SONAME
     if not library.is_file():
         raise HardwareError(
             f"{library} is missing: this installation of Plumbline has no simulated driver; "
