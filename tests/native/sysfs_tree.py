@@ -6,6 +6,9 @@ from pathlib import Path
 
 from agent import _native
 
+# Where large trees are made: a disk that others write to takes seconds for thousands of files.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
 # PCI Express Base Specification, 7.5.3.2: device/port type in the PCIe capability.
 ROOT_PORT, UPSTREAM, DOWNSTREAM, PCI_BRIDGE = 4, 5, 6, 7
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import _native
-from tests.native.sysfs_tree import GPU, NIC, PEX_GEN5, ROOT_PORT, SysfsTree, config_space
+from tests.native.sysfs_tree import GPU, MEMORY, NIC, PEX_GEN5, ROOT_PORT, SysfsTree, config_space
 
 ADDRESS = "0000:18:00.0"
 ROOT = "pci0000:15/0000:15:01.0"
@@ -275,15 +275,15 @@ def test_a_path_deeper_than_pci_can_be_is_given_up(tree):
     assert warning.endswith(f"cannot be entered: {os.strerror(errno.ENAMETOOLONG)}.")
 
 
-def test_five_thousand_functions_are_read_in_bounded_time(tree):
-    for n in range(5000):
-        bus, slot = divmod(n, 256)
-        path = f"pci{bus:04x}:00/{bus:04x}:{slot:02x}:01.0"
-        tree.function(path, vendor="0x8086")
-
-    start = time.perf_counter()
-    read = tree.read()
-    elapsed = time.perf_counter() - start
+def test_five_thousand_functions_are_read_in_bounded_time():
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        tree = SysfsTree(Path(folder) / "root")
+        for n in range(5000):
+            bus, slot = divmod(n, 256)
+            tree.function(f"pci{bus:04x}:00/{bus:04x}:{slot:02x}:01.0", vendor="0x8086")
+        start = time.perf_counter()
+        read = tree.read()
+        elapsed = time.perf_counter() - start
 
     assert len(read.devices) == 5000
     assert read.warnings == []
@@ -317,7 +317,7 @@ def all_paths(tree):
     return sorted(str(path.relative_to(tree.sys)) for path in found)
 
 
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
     PATHS = st.sampled_from(all_paths(small_machine(Path(folder))))
 
 WORDS = ["-1", "0", "1", "16", "0x060400", "0x1000", "0xc030", "0-3", "4:ACTIVE", "\xff", "9" * 20]
@@ -357,10 +357,10 @@ def damage(tree, path, kind, how):
         file.mkdir()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(blows=st.lists(DAMAGE, min_size=1, max_size=12))
 def test_a_damaged_machine_never_raises_never_hangs_and_stays_consistent(blows):
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         tree = small_machine(Path(folder) / "root")
         for blow in blows:
             damage(tree, *blow)
