@@ -27,8 +27,8 @@ from deviceplugin.standin.kubelet import Kubelet
 from deviceplugin.standin.numa import Numa, Policy
 from deviceplugin.standin.pods import AdmissionFailed, Container, Pod
 
-# A node fills up: a pair, a single, half a machine, another single.
-PODS = (("trainer", 2), ("notebook", 1), ("all-reduce", 4), ("inference", 1), ("latecomer", 2))
+# A node fills up until one GPU is left, which is not enough for the last.
+PODS = (("trainer", 2), ("notebook", 1), ("all-reduce", 4), ("latecomer", 2))
 
 START_LIMIT_S = 20.0
 FOREVER_S = 1e9

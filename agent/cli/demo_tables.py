@@ -20,14 +20,12 @@ def topology_lines(inventory: Inventory) -> str:
     """Return the matrix without its legend, in columns."""
     matrix = topology.matrix(inventory).split("\n\n")[0]
     rows = [line.split("\t") for line in matrix.splitlines()]
-    # The empty column before the last belongs to the tab-separated form alone.
-    rows = [[cell.strip() for cell in row[:-2]] for row in rows]
-    width = max(len(row) for row in rows)
-    rows = [row + [""] * (width - len(row)) for row in rows]
+    rows = [[cell.strip() for cell in row] for row in rows[: 1 + len(inventory.gpus)]]
+    # Up to NUMA Affinity: the last heading is not above its cells.
+    width = len(rows[0]) - 1
     widths = [max(len(row[i]) for row in rows) for i in range(width)]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in rows)
-    gpu_rows = 1 + len(inventory.gpus)
-    return "\n".join(line.rstrip() for line in list(lines)[:gpu_rows])
+    lines = ("  ".join(row[i].ljust(widths[i]) for i in range(width)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def pod_table(inventory: Inventory, held: Mapping[str, Sequence[str]]) -> Table:

@@ -37,8 +37,8 @@ def matrix(inventory: Inventory) -> str:
         *(f"GPU{gpu.index}" for gpu in inventory.gpus),
         *(f"NIC{i}" for i in range(len(inventory.nics))),
     ]
-    # Two tabs stand before the last heading, as the driver's tool prints it.
-    lines = ["\t".join(["", *labels, "CPU Affinity", "NUMA Affinity", "", "GPU NUMA ID"])]
+    # The tool prints one tab before the last heading and two before its cells.
+    lines = ["\t".join(["", *labels, "CPU Affinity", "NUMA Affinity", "GPU NUMA ID"])]
     for label, device in zip(labels, devices, strict=True):
         cells = [f"{cell(inventory, device, other):^3}" for other in devices]
         lines.append("\t".join([label, *cells, *_affinity(device)]))
