@@ -195,7 +195,7 @@ def _split_cells(
     while len(words) < len(header.names):
         position += len(text[position:]) - len(text[position:].lstrip())
         match = _CELL.match(text, position)
-        if match is None:
+        if match is None or _runs_on(text, match.end()):
             raise _bad_cell(line, text[position:], words, name=name, header=header)
         words.append(match[0])
         position = match.end()
@@ -209,6 +209,12 @@ def _split_cells(
     if links > _MOST_LINKS:
         raise line.refuse(f"row {name} has a cell 'NV{links}', but no GPU has so many NVLinks")
     return tuple(words), rest
+
+
+def _runs_on(text: str, end: int) -> bool:
+    """Tell a longer word (NODES) from cells and lists whose tab was swallowed (NODESYS, SYS0-3)."""
+    swallowed = _CELL.match(text, end) or text.startswith("N/A", end)
+    return text[end : end + 1].isalpha() and not swallowed
 
 
 def _bad_cell(
