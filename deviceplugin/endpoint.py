@@ -40,5 +40,5 @@ class Endpoint:
         self.service.finish()
         await self._server.stop(_STOP_GRACE_S)
         if self.intact:
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
         self._identity = None

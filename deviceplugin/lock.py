@@ -42,21 +42,23 @@ class DirectoryLock:
     def hold(self) -> bool:
         """Make sure the lock is held; False when there is no directory to hold.
 
-        Raises DirectoryHeld when another instance has it.
+        Raises DirectoryHeld when another instance has it, OSError when nothing can be
+        written there.
         """
-        if not self.held:
-            self._drop()
-            self._directory_fd = self._lock_directory()
-        if self._directory_fd is None:
+        try:
+            if not self.held:
+                self._drop()
+                self._directory_fd = self._lock_directory()
+            if self._file_fd is None or inode(self._file_fd) != inode(self._path):
+                self._write_file()
+        except FileNotFoundError:
             return False
-        if self._file_fd is None or inode(self._file_fd) != inode(self._path):
-            self._write_file()
         return True
 
     def release(self) -> None:
         """Let go; the file goes with it."""
         if self._file_fd is not None and inode(self._file_fd) == inode(self._path):
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)
         self._drop()
 
     def _drop(self) -> None:
@@ -65,11 +67,8 @@ class DirectoryLock:
                 os.close(fd)
         self._file_fd = self._directory_fd = None
 
-    def _lock_directory(self) -> int | None:
-        try:
-            fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
+    def _lock_directory(self) -> int:
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock_or_close(fd)
         return fd
 
@@ -80,9 +79,9 @@ class DirectoryLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._path, flags, 0o644)
         self._lock_or_close(fd)
+        self._file_fd = fd
         os.ftruncate(fd, 0)
         os.write(fd, self._description())
-        self._file_fd = fd
 
     def _lock_or_close(self, fd: int) -> None:
         try:

@@ -161,7 +161,7 @@ class Kubelet:
         """Return every healthy device with its resource."""
         return [
             (resource, state.devices[id_])
-            for resource, state in self._resources.items()
+            for resource, state in sorted(self._resources.items())
             for id_ in sorted(state.healthy & state.devices.keys())
         ]
 

@@ -5,6 +5,7 @@ MIG = "nvidia.com/mig-1g.10gb"
 async def test_a_resource_that_is_added_leaves_the_others_alone(bench, kubelet, devices, notes):
     plugins = bench.run({GPU: devices("g0")})
     await kubelet.devices(GPU)
+    await notes.seen("devices_sent", GPU)
 
     plugins.offer({GPU: devices("g0"), MIG: devices("m0")})
     await kubelet.devices(MIG)

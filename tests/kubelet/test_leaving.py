@@ -93,6 +93,7 @@ async def test_a_kubelet_that_does_not_read_is_not_waited_for_long(bench, kubele
     _, writer = await asyncio.open_unix_connection(bench.directory / "nvidia-gpu.sock", limit=1)
     writer.write(LIST_AND_WATCH_CALL)
     await notes.seen("stream_opened", GPU, times=2)
+    await notes.seen("devices_sent", GPU)
 
     begin = loop.time()
     await plugins.close()

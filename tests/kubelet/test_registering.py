@@ -105,6 +105,7 @@ async def test_every_change_is_told_once_and_no_change_is_not_told(bench, kubele
     await kubelet.devices(GPU, lambda known: not any(d.healthy for d in known.values()))
     plugins.offer({GPU: devices("g0")})
     await kubelet.devices(GPU, lambda known: [*known] == ["g0"])
+    await notes.seen("devices_sent", GPU, 1, 1)
 
     sent = [event[1:] for event in notes.events if event[0] == "devices_sent"]
     assert sent == [(GPU, 2, 2), (GPU, 0, 2), (GPU, 1, 1)]
