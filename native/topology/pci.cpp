@@ -145,7 +145,8 @@ std::vector<PciDevice> read_pci(Walker &walker) {
     if (!walker.enter_listed(folder)) {
       continue;
     }
-    if (walker.path().back() != address) {
+    // A link may lead to the root itself, whose path has no last name.
+    if (walker.path().empty() || walker.path().back() != address) {
       walker.warn("", "is listed as " + address + '.');
       continue;
     }

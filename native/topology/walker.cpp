@@ -254,7 +254,7 @@ std::optional<std::string> Walker::text(const std::string &name, std::size_t lon
 }
 
 void Walker::warn(const std::string &name, std::string_view complaint) {
-  auto where = joined(names_);
+  auto where = names_.empty() && name.empty() ? "The root" : joined(names_);
   if (!name.empty()) {
     where += where.empty() ? name : '/' + name;
   }

@@ -135,6 +135,7 @@ def test_dangling_and_circular_links_are_left_out_with_a_warning(tree):
     tree.write("devices/pci0000:15/0000:1d:00.0", "a file")
     (listing / "0000:1d:00.0").symlink_to("../../../devices/pci0000:15/0000:1d:00.0")
     (listing / "0000:1e:00.0").symlink_to(f"../../../devices/{PATH}")
+    (listing / "0000:1f:00.0").symlink_to("/")
 
     read = tree.read()
 
@@ -147,6 +148,7 @@ def test_dangling_and_circular_links_are_left_out_with_a_warning(tree):
             "sys/bus/pci/devices is listed as 0000:1c:00.0.",
             f"sys/devices/pci0000:15/0000:1d:00.0 cannot be entered: {os.strerror(errno.ENOTDIR)}.",
             f"sys/devices/{PATH} is listed as 0000:1e:00.0.",
+            "The root is listed as 0000:1f:00.0.",
         ]
     )
 
