@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import time
 
-from agent.simulation import driver
+from agent.simulation import machines
 from bench.node import daemon, simulated_node
 from deviceplugin import rpc
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
@@ -21,7 +21,7 @@ async def measure() -> dict[str, object]:
         await stream.read()
         for gpu in range(8):
             began = time.perf_counter()
-            driver.command(folder / "machine", f"xid {gpu} 79")
+            machines.inject_xid(folder / "machine", str(gpu), 79)
             message = await asyncio.wait_for(stream.read(), 10)
             times.append(time.perf_counter() - began)
             marked = sum(device.health == "Unhealthy" for device in message.devices)
