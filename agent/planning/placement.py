@@ -7,7 +7,7 @@ here is the simple one. Same table, same request: same answer, whatever the orde
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from agent.model.inventory import Distance, Gpu, Inventory, nvlinks_between
@@ -57,11 +57,16 @@ class Placement:
     explanation: Explanation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Subset:
     numa_nodes: int  # bit mask
     weakest: int
     total: int
+    key: tuple[int, int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        key = (-self.numa_nodes.bit_count(), self.weakest, self.total)
+        object.__setattr__(self, "key", key)
 
 
 class PlacementTable:
@@ -74,10 +79,10 @@ class PlacementTable:
         self._bits = {uuid: 1 << rank for rank, uuid in enumerate(self._uuids)}
         self._numa = _numa_bits(ranked)
         self._pairs = [[_pair_value(inventory, a, b) for b in ranked] for a in ranked]
-        self._subsets: dict[int, _Subset] = {0: _Subset(0, _NO_PAIR, 0)}
+        self._subsets: list[_Subset] = []
+        self._best_first: list[list[int]] = []
         if len(ranked) <= EXACT_UP_TO:
-            for mask in range(1, 1 << len(ranked)):
-                self._subsets[mask] = self._extend(mask)
+            self._tabulate(len(ranked))
 
     def choose(self, request: Request) -> Placement:
         """Return the best set. Never raises: an impossible request gets the nearest answer.
@@ -86,10 +91,10 @@ class PlacementTable:
         asked for are returned only when there are no more.
         """
         offered = sorted({*request.available, *request.must_include})
-        must = sorted(set(request.must_include))[: request.size]
-        if len(offered) <= request.size:
-            return self._placement(offered, self._mask(offered))
         known = self._mask(offered)
+        if len(offered) <= request.size:
+            return self._placement(offered, known)
+        must = sorted(set(request.must_include))[: request.size]
         start = self._mask(must)
         missing = min(request.size - len(must), (known & ~start).bit_count())
         best = self._best(known, start, missing)
@@ -99,29 +104,37 @@ class PlacementTable:
         return self._placement(chosen, known)
 
     def _best(self, known: int, start: int, missing: int) -> int:
-        candidates = _bits_of(known & ~start)
-        if len(self._uuids) <= EXACT_UP_TO:
-            sets: Iterable[int] = (start | sum(add) for add in combinations(candidates, missing))
-            return max(sets, key=lambda mask: self._key(known, mask))
-        return self._grow(known, start, missing)
+        if not self._best_first:
+            return self._grow(known, start, missing)
+        best, best_key, best_left = start, None, -1
+        for mask in self._best_first[start.bit_count() + missing]:
+            if mask & ~known or mask & start != start:
+                continue
+            key = self._subsets[mask].key
+            if best_key is not None and key != best_key:
+                break  # the rest is sorted behind it
+            left = self._subsets[known & ~mask].total
+            if left > best_left:
+                best, best_key, best_left = mask, key, left
+        return best
 
     def _grow(self, known: int, start: int, missing: int) -> int:
-        candidates = _bits_of(known & ~start)
         chosen = start
         for _ in range(missing):
-            grown = (chosen | bit for bit in candidates if not chosen & bit)
-            chosen = max(grown, key=lambda mask: self._key(known, mask))
+            grown = [chosen | 1 << rank for rank in _ranks(known & ~chosen)]
+            chosen = max(grown, key=lambda mask: (*self._evaluate(mask).key, -mask))
         return chosen
 
-    def _key(self, known: int, mask: int) -> tuple[int, int, int, int, int]:
-        subset = self._value(mask)
-        left = self._value(known & ~mask)
-        # The mask itself comes last: lower ranks win, and no tie is left.
-        return (-subset.numa_nodes.bit_count(), subset.weakest, subset.total, left.total, -mask)
-
-    def _value(self, mask: int) -> _Subset:
-        found = self._subsets.get(mask)
-        return self._evaluate(mask) if found is None else found
+    def _tabulate(self, count: int) -> None:
+        """Value every subset, and sort those of each size, best first, lower ranks first."""
+        self._subsets.append(_Subset(numa_nodes=0, weakest=_NO_PAIR, total=0))
+        for mask in range(1, 1 << count):
+            self._subsets.append(self._extend(mask))
+        self._best_first = [[] for _ in range(count + 1)]
+        for mask in range(1 << count):
+            self._best_first[mask.bit_count()].append(mask)
+        for masks in self._best_first:
+            masks.sort(key=lambda mask: self._subsets[mask].key, reverse=True)
 
     def _extend(self, mask: int) -> _Subset:
         lowest = mask & -mask
@@ -129,40 +142,43 @@ class PlacementTable:
         rank = lowest.bit_length() - 1
         values = [self._pairs[rank][other] for other in _ranks(mask ^ lowest)]
         return _Subset(
-            rest.numa_nodes | self._numa[rank],
-            min([rest.weakest, *values]),
-            rest.total + sum(values),
+            numa_nodes=rest.numa_nodes | self._numa[rank],
+            weakest=min([rest.weakest, *values]),
+            total=rest.total + sum(values),
         )
 
     def _evaluate(self, mask: int) -> _Subset:
+        if self._subsets:
+            return self._subsets[mask]
         ranks = _ranks(mask)
         values = [self._pairs[a][b] for a, b in combinations(ranks, 2)]
         numa = 0
         for rank in ranks:
             numa |= self._numa[rank]
-        return _Subset(numa, min(values, default=_NO_PAIR), sum(values))
+        return _Subset(numa_nodes=numa, weakest=min(values, default=_NO_PAIR), total=sum(values))
 
     def _mask(self, uuids: Iterable[str]) -> int:
         return sum(self._bits.get(uuid, 0) for uuid in uuids)
 
     def _placement(self, chosen: Sequence[str], known: int) -> Placement:
         mask = self._mask(chosen)
-        weakest = min(
-            combinations(_ranks(mask), 2),
-            key=lambda pair: self._pairs[pair[0]][pair[1]],
-            default=None,
-        )
-        subset = self._value(mask)
+        subset = self._evaluate(mask)
         return Placement(
             devices=tuple(chosen),
             explanation=Explanation(
                 numa_nodes=subset.numa_nodes.bit_count(),
-                weakest_pair=weakest and (self._uuids[weakest[0]], self._uuids[weakest[1]]),
-                weakest_pair_value=subset.weakest if weakest else None,
+                weakest_pair=self._pair_worth(mask, subset.weakest),
+                weakest_pair_value=None if subset.weakest == _NO_PAIR else subset.weakest,
                 total_pair_value=subset.total,
-                left_free_value=self._value(known & ~mask).total,
+                left_free_value=self._evaluate(known & ~mask).total,
             ),
         )
+
+    def _pair_worth(self, mask: int, value: int) -> tuple[str, str] | None:
+        for a, b in combinations(_ranks(mask), 2):
+            if self._pairs[a][b] == value:
+                return self._uuids[a], self._uuids[b]
+        return None
 
 
 # A single device has no pair: no pair can be better than that.
@@ -181,10 +197,6 @@ def _numa_bits(gpus: Iterable[Gpu]) -> list[int]:
     # A GPU of unknown node counts as a node of its own kind: unknown is never best.
     bits: dict[int | None, int] = {}
     return [bits.setdefault(gpu.numa_node, 1 << len(bits)) for gpu in gpus]
-
-
-def _bits_of(mask: int) -> list[int]:
-    return [1 << rank for rank in _ranks(mask)]
 
 
 def _ranks(mask: int) -> list[int]:

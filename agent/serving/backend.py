@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from uuid import uuid4
 
 from agent.model.errors import HardwareError
@@ -41,13 +40,17 @@ class SnapshotBackend(Backend):
                 size=request.size,
             )
         )
+        why = placement.explanation
         logs.event(
             "placement",
             resource=resource,
             generation=snapshot.generation,
             chosen=placement.devices,
             offered=len(request.available),
-            **asdict(placement.explanation),
+            numa_nodes=why.numa_nodes,
+            weakest_pair=why.weakest_pair or "none",
+            weakest_pair_value=why.weakest_pair_value,
+            left_free_value=why.left_free_value,
         )
         return placement.devices
 
