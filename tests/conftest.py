@@ -5,9 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-# Modules beside the tests import as tests.<folder>.<module>, however pytest was started.
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 
 def _use_native_from(folder: Path) -> None:
     """Load agent._native from another build (tools/sanitize) before anything imports ours."""
