@@ -48,6 +48,7 @@ def _expand(profile: Profile) -> MachineSpec:
     gpus = _gpus(roots)
     switches = maker.nvswitches
     ancestors, overrides = _overrides(profile, roots, gpus)
+    _check_roots(roots)
     _check_unique(roots)
     return MachineSpec(
         name=profile.name,
@@ -102,28 +103,30 @@ def _cuda_version(text: str) -> int:
 
 
 def _numa_nodes(profile: Profile) -> tuple[NumaSpec, ...]:
-    home = {node.node: socket for socket, nodes in enumerate(profile.sockets) for node in nodes}
-    beside = {
-        number: extra.beside
-        for extra in profile.memory_nodes
-        for number in lists.parse(extra.nodes, what="memory_nodes")
-    }
-    memory = {
-        lists.parse(extra.nodes, what="memory_nodes")[0]: extra.memory_gib * _GIB
-        for extra in profile.memory_nodes
-    }
     plain = [node for nodes in profile.sockets for node in nodes]
+    home = {node.node: socket for socket, nodes in enumerate(profile.sockets) for node in nodes}
     cpus = {node.node: lists.parse(node.cpus, what=f"node {node.node}") for node in plain}
-    memory |= {node.node: node.memory_gib * _GIB for node in plain}
+    memory = {node.node: node.memory_gib * _GIB for node in plain}
+    beside: dict[int, int] = {}
+    for extra in profile.memory_nodes:
+        numbers = lists.parse(extra.nodes, what="memory_nodes")
+        if not numbers or extra.beside not in home:
+            raise ConfigError(
+                f"memory_nodes '{extra.nodes}': they must be some, beside a node with CPUs, "
+                f"not {extra.beside}"
+            )
+        beside |= dict.fromkeys(numbers, extra.beside)
+        memory |= dict.fromkeys(numbers, 0) | {numbers[0]: extra.memory_gib * _GIB}
     every = sorted(home.keys() | beside.keys())
-    if len(every) != len(plain) + len(beside):
+    listed = [n for extra in profile.memory_nodes for n in lists.parse(extra.nodes, what="")]
+    if len(every) != len(plain) + len(listed):
         raise ConfigError("a NUMA node stands twice among sockets and memory_nodes")
     return tuple(
         NumaSpec(
             id=node,
             cpus=cpus.get(node, ()),
             socket=home.get(node),
-            memory_bytes=memory.get(node, 0),
+            memory_bytes=memory[node],
             distances={other: _slit(profile, home, beside, (node, other)) for other in every},
         )
         for node in every
@@ -186,14 +189,29 @@ def _gpus(roots: Sequence[HostBridge]) -> tuple[GpuSpec, ...]:
 def _check_unique(roots: Sequence[HostBridge]) -> None:
     seen: set[str] = set()
     names: set[str] = set()
+    for placed in tree.walk(roots):
+        if placed.device.address in seen:
+            raise ConfigError(f"two devices at {placed.device.address}")
+        seen.add(placed.device.address)
     for function in tree.functions_of(roots):
-        if function.address in seen:
-            raise ConfigError(f"two devices at {function.address}")
-        seen.add(function.address)
         for name in functions.names_of(function):
             if name in names:
                 raise ConfigError(f"two devices named '{name}'")
             names.add(name)
+
+
+def _check_roots(roots: Sequence[HostBridge]) -> None:
+    ordered = sorted(roots, key=lambda root: (root.domain, root.bus))
+    for one, following in itertools.pairwise(ordered):
+        here, there = (root.name.removeprefix("pci") for root in (one, following))
+        last = max((tree.last_bus(child) for child in one.children), default=one.bus)
+        if here == there:
+            raise ConfigError(f"root {here} stands twice")
+        if one.domain == following.domain and last >= following.bus:
+            raise ConfigError(
+                f"root {there} lies inside the buses of root {here}, which needs them up to "
+                f"{last:02x}"
+            )
 
 
 def _overrides(

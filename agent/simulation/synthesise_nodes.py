@@ -41,7 +41,7 @@ def find(capture: Capture, relations: Relations, *, memory_gib: int) -> Nodes:
         memory_nodes=_grouped(beside, coherent, memory_gib),
         threads=threads,
         of=of,
-        guessed=len(told) < len(capture.gpus),
+        guessed=any(not gpu.numa_affinity for gpu in capture.gpus),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.model.inventory import Distance
+from agent.simulation import addresses
 from agent.simulation.spec import (
     Bridge,
     Function,
@@ -53,6 +54,13 @@ def functions_of(roots: Iterable[HostBridge]) -> Iterator[Function]:
     for placed in walk(roots):
         if isinstance(placed.device, Function):
             yield placed.device
+
+
+def last_bus(device: Bridge | Function) -> int:
+    """Return the highest bus number at or below a device."""
+    if isinstance(device, Bridge):
+        return device.subordinate
+    return addresses.parse(device.address, domain=0, what="device").bus
 
 
 def by_address(spec: MachineSpec) -> dict[str, Placed]:
