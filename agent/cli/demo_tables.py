@@ -51,9 +51,9 @@ def free_lines(inventory: Inventory, held: Mapping[str, Sequence[str]]) -> str:
     lines = []
     for node in sorted({gpu.numa_node for gpu in inventory.gpus}, key=lambda n: (n is None, n)):
         here = [gpu for gpu in inventory.gpus if gpu.numa_node == node]
-        free = [str(gpu.index) for gpu in here if gpu.uuid not in taken]
+        free = [f"GPU{gpu.index}" for gpu in here if gpu.uuid not in taken]
         name = "unknown NUMA node" if node is None else f"NUMA node {node}"
-        lines.append(f"{name}: {len(free)} of {len(here)} GPUs free {' '.join(free)}".rstrip())
+        lines.append(f"{name}: {len(free)} of {len(here)} GPUs: {' '.join(free) or '-'}")
     return "\n".join(lines)
 
 
