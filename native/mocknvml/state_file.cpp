@@ -79,15 +79,9 @@ void write_image(int descriptor, const MachineRecord &machine) {
     fail("cannot map the state file");
   const auto unmap = [](void *mapped) { ::munmap(mapped, sizeof(StateImage)); };
   const std::unique_ptr<void, decltype(unmap)> mapping(memory, unmap);
+  // Not synced to disk: a state is worth no more than the processes that share it, and
+  // changes to it are not synced either.
   initialise(*static_cast<StateImage *>(memory), machine);
-  if (::fsync(descriptor) != 0)
-    fail("cannot write the state file");
-}
-
-void sync_folder(const std::filesystem::path &folder) {
-  const Descriptor descriptor(folder, O_RDONLY | O_DIRECTORY);
-  if (descriptor.number() < 0 || ::fsync(descriptor.number()) != 0)
-    fail("cannot write the machine folder");
 }
 
 } // namespace
@@ -180,7 +174,6 @@ void create_state_file(const std::filesystem::path &path, const MachineRecord &m
     throw;
   }
   ::unlink(draft.c_str());
-  sync_folder(path.parent_path());
 }
 
 } // namespace plumbline::mocknvml
