@@ -1,9 +1,9 @@
-"""Waiting for a condition, re-examined whenever something may have changed it."""
+"""Waiting: for a condition that is re-examined on every change, and against cancellation."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 
 class Pulse:
@@ -34,3 +34,17 @@ class Pulse:
             finally:
                 self._waiters.discard(waiter)
         return True
+
+
+async def undisturbed(work: Coroutine[None, None, None]) -> None:
+    """Finish ``work``, which must be bounded in time; let a cancellation through only then."""
+    task = asyncio.ensure_future(work)
+    disturbance: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as cancelled:
+            disturbance = cancelled
+    task.result()
+    if disturbance is not None:
+        raise disturbance

@@ -12,7 +12,7 @@ from deviceplugin.delays import Delays, Timing
 from deviceplugin.endpoint import Endpoint
 from deviceplugin.files import FileIdentity
 from deviceplugin.observer import Observer, notify
-from deviceplugin.pulse import Pulse
+from deviceplugin.pulse import Pulse, undisturbed
 from deviceplugin.registration import RegistrationFailed, register
 from deviceplugin.service import Offer, Service, Stream
 from deviceplugin.values import Device
@@ -81,7 +81,8 @@ class Resource:
             while await self._needed():
                 await self._attempt()
         finally:
-            await self._leave()
+            # It may be on its way out already when everything is cancelled.
+            await undisturbed(self._leave())
 
     async def _needed(self) -> bool:
         """Wait until an attempt is due; False when the resource was withdrawn."""
@@ -202,7 +203,7 @@ class Resource:
         try:
             await asyncio.wait({calling, overtaken}, return_when=asyncio.FIRST_COMPLETED)
             if not calling.done():
-                raise RegistrationFailed("given up: kubelet.sock changed meanwhile")
+                raise RegistrationFailed("given up: a socket was replaced meanwhile")
             calling.result()
         finally:
             calling.cancel()
@@ -228,7 +229,11 @@ class Resource:
             raise RegistrationFailed(f"accepted, but no stream was opened within {wait_s:g} s")
 
     def _is_overtaken(self, kubelet: FileIdentity) -> bool:
-        return self._withdrawn or self._around.kubelet() != kubelet
+        """Return whether an attempt cannot succeed any more.
+
+        A kubelet whose call back finds no socket keeps trying until our call ends.
+        """
+        return self._withdrawn or self._around.kubelet() != kubelet or not self._is_served()
 
     def _is_attached(self, kubelet: FileIdentity, since_s: float) -> bool:
         """Return whether ``kubelet`` opened a stream since then and still holds it."""

@@ -1,5 +1,7 @@
 import asyncio
 
+import pytest
+
 from deviceplugin import rpc
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
 from deviceplugin.delays import Timing
@@ -67,6 +69,23 @@ async def test_cancelling_is_as_good_as_closing(bench, kubelet, devices):
 
     assert kubelet.capacity == {GPU: 0}
     assert not (bench.directory / ".plumbline.lock").exists()
+
+
+@pytest.mark.parametrize("turns", range(0, 30, 3))
+async def test_a_resource_on_its_way_out_leaves_nothing_when_all_is_cancelled(
+    bench, kubelet, devices, turns
+):
+    plugins = bench.run({GPU: devices("g0")})
+    await kubelet.devices(GPU)
+
+    plugins.offer({})
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await bench.end()
+    await kubelet.disconnected(GPU)
+
+    assert kubelet.capacity == {GPU: 0}
+    assert not (bench.directory / "nvidia-gpu.sock").exists()
 
 
 async def test_each_stream_sees_an_empty_list_before_its_end(bench, kubelet, devices):

@@ -200,6 +200,18 @@ async def test_a_call_that_hangs_does_not_keep_from_a_new_kubelet(bench, kubelet
         await bench.end()
 
 
+async def test_a_call_back_that_finds_no_socket_is_cut_short(bench, kubelet, directory, devices):
+    kubelet.conduct.hang = True
+    bench.run({GPU: devices("g0")})
+    await kubelet.called(GPU)
+
+    kubelet.conduct.hang = False
+    (directory / "nvidia-gpu.sock").unlink()
+
+    await kubelet.devices(GPU, timeout_s=RECOVERY_S)
+    assert kubelet.calls == [GPU, GPU]
+
+
 async def test_an_answer_that_comes_too_late_does_no_harm(bench, kubelet, devices, notes):
     kubelet.conduct.answer_after = asyncio.Event()
     bench.run({GPU: devices("g0")}, timing=Timing(register_timeout_s=1.0))
