@@ -31,18 +31,22 @@ def cell(inventory: Inventory, a: Gpu | Nic, b: Gpu | Nic) -> str:
 
 
 def matrix(inventory: Inventory) -> str:
-    """Return the matrix as tab-separated text, with the legends nvidia-smi prints below it."""
-    devices: list[Gpu | Nic] = [*inventory.gpus, *inventory.nics]
+    """Return the matrix as tab-separated text, with the legends nvidia-smi prints below it.
+
+    Its NICs are those that can do RDMA, as in the tool.
+    """
+    nics = [nic for nic in inventory.nics if nic.rdma]
+    devices: list[Gpu | Nic] = [*inventory.gpus, *nics]
     labels = [
         *(f"GPU{gpu.index}" for gpu in inventory.gpus),
-        *(f"NIC{i}" for i in range(len(inventory.nics))),
+        *(f"NIC{i}" for i in range(len(nics))),
     ]
     # The tool prints one tab before the last heading and two before its cells.
     lines = ["\t".join(["", *labels, "CPU Affinity", "NUMA Affinity", "GPU NUMA ID"])]
     for label, device in zip(labels, devices, strict=True):
         cells = [f"{cell(inventory, device, other):^3}" for other in devices]
         lines.append("\t".join([label, *cells, *_affinity(device)]))
-    return "\n".join(lines) + "\n" + LEGEND + _nic_legend(inventory.nics)
+    return "\n".join(lines) + "\n" + LEGEND + _nic_legend(nics)
 
 
 def _affinity(device: Gpu | Nic) -> tuple[str, ...]:
