@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import itertools
 import os
 import shutil
@@ -31,6 +33,7 @@ from agent.simulation.entries import Entry, File
 from agent.simulation.profile import Profile
 from agent.simulation.spec import MachineSpec
 
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 _MARKS = ("profile.yaml", f"lib/{NVML_SONAME}", "sys")
 """What every simulated machine has, finished or broken."""
 
@@ -51,7 +54,7 @@ def build(
         with _scratch_folder(target) as folder:
             rendering.write(folder, _entries(spec, profile, notes))
             _make_driver(folder, description.render(spec))
-            _move(folder, target)
+            _move(folder, target, force=force)
     except OSError as error:
         where = error.filename or target
         raise HardwareError(
@@ -144,17 +147,33 @@ def _scratch_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move(folder: Path, target: Path) -> None:
-    """Put a finished folder in the target's place; the old one, if any, is removed."""
+def _move(folder: Path, target: Path, *, force: bool) -> None:
+    """Put a finished folder in the target's place; with ``force``, also where a machine is.
+
+    The old machine is then in ``folder``, which the caller removes.
+    """
     target = target.absolute()
-    if not target.exists() or not any(target.iterdir()):
-        folder.rename(target)
+    try:
+        folder.rename(target)  # over nothing, or over an empty folder
+    except OSError as error:
+        if not force or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _exchange(folder, target)
+
+
+def _exchange(a: Path, b: Path) -> None:
+    """Let two paths trade places, at once where the file system can."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    paths = (_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b))
+    if not libc.renameat2(*paths, _RENAME_EXCHANGE):
         return
-    with _scratch_folder(target) as aside:
-        old = aside / "old"
-        target.rename(old)
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), str(b))
+    with _scratch_folder(b) as aside:
+        b.rename(aside / "old")
         try:
-            folder.rename(target)
+            a.rename(b)
         except OSError:
-            old.rename(target)
+            (aside / "old").rename(b)
             raise

@@ -148,7 +148,9 @@ def _pairs(spec: MachineSpec) -> Iterator[str]:
     for a, b in itertools.combinations(spec.gpus, 2):
         told = spec.ancestors.get((a.index, b.index))
         distance = told or tree.distance(spec, places[a.address], places[b.address])
-        yield f"pair {a.index} {b.index} ancestor {_ANCESTORS[distance]}"
+        one_board = a.board_id is not None and a.board_id == b.board_id
+        ancestor = "internal" if one_board and not told else _ANCESTORS[distance]
+        yield f"pair {a.index} {b.index} ancestor {ancestor}"
         refused = a.model.peer_access or b.model.peer_access
         if refused is not None:
             yield f"pair {a.index} {b.index} p2p {refused}"

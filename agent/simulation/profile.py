@@ -1,4 +1,4 @@
-"""The profile file format: the shape of a machine, stated briefly (docs/simulated-machine.md)."""
+"""The profile file format: the shape of a machine, stated briefly (docs/machine-profiles.md)."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from agent.simulation.clusters import Relations, components
 from agent.simulation.profile import MemoryNodes, Node
 
 _MOST_NODES = 1024  # MAX_NUMNODES of distribution kernels
+_CPUS_OF_A_NODE = 16  # where a capture tells no CPU at all: a container's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ def _cpus(
             cpus[of[gpu.name]] += sorted(fresh)
             taken |= fresh
     every = {cpu for gpu in capture.gpus for cpu in gpu.cpu_affinity or ()}
-    total = max(every, default=-1) + 1
+    total = max(every, default=_CPUS_OF_A_NODE * len(nodes) - 1) + 1
     threads = 2 if _has_threads(cpus, total) else 1
     first = [cpu for cpu in range(total // threads) if cpu not in taken]
     empty = [node for node in nodes if not cpus[node]]

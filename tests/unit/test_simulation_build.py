@@ -1,5 +1,7 @@
 """A machine appears whole or not at all; acting on it is acting on its driver."""
 
+import ctypes
+import errno
 import os
 import stat
 import subprocess
@@ -147,6 +149,43 @@ def test_what_is_no_folder_is_never_replaced(tmp_path, kind):
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
+def test_of_two_creations_at_once_one_is_refused(tmp_path, monkeypatch):
+    describe = build.description.render
+
+    def describe_late(spec):
+        monkeypatch.setattr(build.description, "render", describe)
+        machines.create("t4-4x", tmp_path / "t4", seed="first")
+        return describe(spec)
+
+    monkeypatch.setattr(build.description, "render", describe_late)
+
+    with pytest.raises(HardwareError, match="Directory not empty"):
+        machines.create("t4-4x", tmp_path / "t4", seed="second")
+
+    machines.create("t4-4x", tmp_path / "twin", seed="first")
+    assert uuids(tmp_path / "t4") == uuids(tmp_path / "twin")
+    assert {path.name for path in tmp_path.iterdir()} == {"t4", "twin"}
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS])
+def test_force_works_where_folders_cannot_trade_places(machine, monkeypatch, code):
+    class OldLibc:
+        def renameat2(self, *_):
+            ctypes.set_errno(code)
+            return -1
+
+    before = uuids(machine)
+    folder = machine.parent / "other"
+    machines.create("t4-4x", folder, seed="other")
+    monkeypatch.setattr(build.ctypes, "CDLL", lambda *_, **__: OldLibc())
+
+    build._move(folder, machine, force=True)
+
+    monkeypatch.undo()
+    assert not set(before) & set(uuids(machine))
+    assert [path.name for path in machine.parent.iterdir()] == ["t4"]
+
+
 def test_a_failed_creation_leaves_nothing(tmp_path, monkeypatch):
     library = tmp_path / "no-library"
     library.write_text("this is text")
@@ -186,7 +225,7 @@ def test_a_killed_creation_leaves_no_machine(tmp_path):
     program = (
         "import os, signal, sys; from pathlib import Path;"
         "from agent.simulation import build, machines;"
-        "build._move = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "build._move = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL);"
         "machines.create('t4-4x', Path(sys.argv[1]))"
     )
 

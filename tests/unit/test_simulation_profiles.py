@@ -1,5 +1,7 @@
 """Profiles are read strictly; what cannot be a machine is refused in full sentences."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 import yaml
@@ -270,3 +272,20 @@ def test_twins_share_uuids_and_other_identities_do_not():
 
     assert uuids("a") == uuids("a")
     assert len({*uuids("a"), *uuids("b")}) == 4
+
+
+def test_the_documented_example_is_a_machine():
+    page = Path(__file__).parents[2] / "docs" / "machine-profiles.md"
+    example = page.read_text().split("```yaml\n")[1].split("```")[0]
+
+    spec = expand.expand(profile.parse(example, where="the page"))
+
+    assert [gpu.address for gpu in spec.gpus] == ["0000:13:00.0", "0000:14:00.0"]
+
+
+def test_every_key_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "machine-profiles.md").read_text()
+    kinds = (profile.Profile, profile.Entry, profile.Node, profile.MemoryNodes, profile.Slit)
+    names = {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
+
+    assert {name for name in names if f"`{name}`" not in page and f"{name}:" not in page} == set()
