@@ -33,7 +33,7 @@ ForceOption = Annotated[
 
 @app.command(name="list")
 def list_profiles(output: OutputOption = Format.TABLE) -> None:
-    """List the profiles that `plumbline machine create` knows.
+    """List the profiles.
 
     Example: plumbline machine list
     """
@@ -91,7 +91,7 @@ def import_capture(
     force: ForceOption = False,  # noqa: FBT002 - typer's way to a flag
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Make a simulated machine from what `nvidia-smi topo -m` printed somewhere.
+    """Make one from a captured `nvidia-smi topo -m`.
 
     The text may be as people paste it: prompts, colours, swallowed tabs. The machine gives every
     captured class back; notes on standard error say what was guessed and what contradicts itself.
@@ -135,7 +135,9 @@ def lose(
         bool, typer.Option("--silently", help="Without the Xid 79 that tells of it.")
     ] = False,
 ) -> None:
-    """Let a GPU fall off the bus: every call on it fails until it is restored.
+    """Let a GPU fall off the bus.
+
+    Every call on it fails until it is restored.
 
     Example: plumbline machine lose /tmp/dgx 3
     """

@@ -49,8 +49,8 @@ def build(
     written or the simulated driver refuses the machine.
     """
     spec = expand.expand(profile)
-    _check_target(target, force=force)
     try:
+        _check_target(target, force=force)
         with _scratch_folder(target) as folder:
             rendering.write(folder, _entries(spec, profile, notes))
             _make_driver(folder, description.render(spec))

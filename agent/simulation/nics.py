@@ -14,7 +14,7 @@ from agent.simulation.spec import Function, NicSpec, PcieSpec, PciIds, PortType
 
 _VIRTUAL_CONNECTX = 0x101E  # the PCI ID repository: a virtual function of a later ConnectX
 _FIRST_VIRTUAL = 2  # mlx5: virtual functions stand behind the two physical ones
-_FUNCTIONS = 8
+_FUNCTIONS, _DEVICES = 8, 32
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +80,8 @@ class NicMaker:
     ) -> Function:
         place = _FIRST_VIRTUAL + address.function * count + number
         device, function = divmod(address.device * _FUNCTIONS + place, _FUNCTIONS)
+        if device >= _DEVICES:
+            raise ConfigError(f"{address}: there is no room for {count} virtual functions")
         own = physical.role
         if not isinstance(own, NicSpec):  # pragma: no cover - made just above
             raise TypeError(physical)

@@ -9,6 +9,7 @@ from agent.simulation.entries import DeviceNode, Entry
 from agent.simulation.spec import GpuSpec, MachineSpec, NicSpec
 
 _CONTROL_MINOR, _MODESET_MINOR = 255, 254  # of major 195: the driver's own numbers
+_IMEX_CHANNELS = "dev/nvidia-caps-imex-channels"
 _RDMA_CM = (10, 58)  # a dynamic misc device
 
 
@@ -22,6 +23,8 @@ def render(spec: MachineSpec) -> Iterator[Entry]:
     yield DeviceNode("dev/nvidia-uvm-tools", render_proc.UVM_MAJOR, 1)
     for minor in (1, 2):
         yield DeviceNode(f"dev/nvidia-caps/nvidia-cap{minor}", render_proc.CAPS_MAJOR, minor)
+    if spec.platform is not None:  # with NVreg_CreateImexChannel0=1, as multi-node systems have it
+        yield DeviceNode(f"{_IMEX_CHANNELS}/channel0", render_proc.IMEX_MAJOR, 0)
     yield from _drm(spec)
     yield from _rdma(spec)
 

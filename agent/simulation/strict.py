@@ -17,11 +17,15 @@ T = TypeVar("T")
 _UNKNOWN_FIELD = re.compile(
     r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `(?P<path>.*)`)?"
 )
+_DEEPEST = 100
 _STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>[^\]]*)\]")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML 1.1 without base-60 numbers (``18:00.0`` is a PCI address) and without double keys."""
+    """YAML without what 1.1 makes of plain words and without double keys.
+
+    ``18:00.0`` is a PCI address, not a number to base 60; ``off`` is a word.
+    """
 
     def construct_mapping(
         self,
@@ -31,6 +35,10 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be text", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
@@ -40,14 +48,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return mapping
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|)\Z"), ["~", "n", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)\Z"), ["t", "f"])
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]*)\Z"), list("-0123456789")
 )
@@ -63,13 +66,25 @@ def decode(text: str | bytes, kind: type[T], *, where: str) -> T:
     key, the nearest right one.
     """
     try:
+        _check_depth(text, where)
         plain = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return msgspec.convert(plain, kind)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where}: not YAML: {_one_line(error)}") from error
-    try:
-        return msgspec.convert(plain, kind)
+    except RecursionError as error:
+        raise ConfigError(f"{where}: is nested too deeply") from error
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_explain(str(error), kind)}") from error
+
+
+def _check_depth(text: str | bytes, where: str) -> None:
+    """Refuse nesting that the loader, which recurses in C, would crash on."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ConfigError(f"{where}: is nested more than {_DEEPEST} levels deep")
 
 
 def _explain(message: str, kind: type) -> str:

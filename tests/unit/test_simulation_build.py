@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,16 @@ from agent.model.errors import ConfigError, HardwareError
 from agent.model.machine import NVML_SONAME
 from agent.simulation import build, machines, profile
 from agent.simulation.driver import Driver
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """Thousands of small files each: in memory where that is to be had."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        yield Path(name)
 
 
 @pytest.fixture

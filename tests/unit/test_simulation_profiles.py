@@ -91,6 +91,29 @@ def test_what_is_no_yaml():
     assert refusal("a: [").startswith("small.yaml: not YAML: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("? [a]\n: b\n", "not YAML: a key must be text"),
+        ("? {a: b}\n: b\n", "not YAML: "),
+        ("&a [*a]\n", ""),
+        ("[" * 200_000 + "]" * 200_000, "is nested more than 100 levels deep"),
+        ("!!python/object:os.system {}\n", "not YAML: could not determine a constructor"),
+        ("\x00", "not YAML: "),
+        ("- a\n", "Expected `object`, got `array`"),
+    ],
+    ids=["list-as-key", "mapping-as-key", "cycle", "deep", "python-tag", "nul", "list"],
+)
+def test_hostile_text_is_refused_in_a_sentence(text, reason):
+    assert refusal(text).startswith(f"small.yaml: {reason}")
+
+
+def test_off_is_a_word():
+    loaded = profile.parse(SMALL + "acs: off\niommu: true\n", where="small.yaml")
+
+    assert (loaded.acs, loaded.iommu) == ("off", True)
+
+
 def test_an_unknown_profile():
     with pytest.raises(ConfigError) as refused:
         profile.load("dgx-h200")
@@ -127,6 +150,11 @@ def test_a_profile_file_that_is_not_there(tmp_path):
             "nic: mlx5_0,",
             "nic: mlx5_0, card: i210-1g,",
             "0000:21:00.0: the card of 'mlx5_0' has no RDMA; say net instead",
+        ),
+        (
+            "nic: mlx5_0,",
+            "nic: mlx5_0, vfs: 300,",
+            "0000:21:00.0: there is no room for 300 virtual functions",
         ),
         (
             "gpu: 1,",

@@ -324,6 +324,14 @@ def test_device_nodes(trees):
     assert nodes["dev/nvidia-caps/nvidia-cap1"] == (234, 1)
     assert nodes["dev/infiniband/uverbs11"] == (231, 203)
     assert nodes["dev/dri/renderD129"] == (226, 129)
+    assert not [path for path in nodes if "imex" in path]
+
+
+def test_a_tray_of_a_rack_has_an_imex_channel(trees):
+    tree = trees["gb200-tray"]
+
+    assert tree.nodes["dev/nvidia-caps-imex-channels/channel0"] == (233, 0)
+    assert "233 nvidia-caps-imex-channels\n" in tree.text("proc/devices")
 
 
 def test_drm_nodes_belong_to_the_gpu_that_sysfs_shows_them_below(trees):
