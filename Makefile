@@ -3,7 +3,7 @@ PY := .venv/bin/python
 SOURCES := $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.c' -o -name '*.h' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench protos sanitize tidy lock clean
+.PHONY: help setup demo test check fmt bench protos sanitize tidy wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ sanitize: setup ## build the native code with ASan and UBSan and run its tests
 
 tidy: setup ## clang-tidy over the native code
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" cmake --workflow --preset tidy
+
+wheel: setup ## build the wheel and run the main job from it alone
+	@tools/try-wheel
 
 lock: ## re-resolve requirements/*.txt
 	@tools/lock
