@@ -99,7 +99,7 @@ places = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.lists(places, min_size=1, max_size=16), st.lists(places, max_size=20))
 def test_a_consistent_machine_comes_back(gpu_places, nic_places):
     everything = gpu_places + nic_places
@@ -118,7 +118,7 @@ def test_a_consistent_machine_comes_back(gpu_places, nic_places):
         assert found.profile.distances == ()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(1, 12), st.integers(0, 20), st.data())
 def test_a_machine_that_contradicts_itself_comes_back(gpus, nics, data):
     names = names_of(gpus, nics)
@@ -132,7 +132,7 @@ def test_a_machine_that_contradicts_itself_comes_back(gpus, nics, data):
     assert classes(found.profile, names) == cells
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(2, 16), st.sampled_from((4, 6, 12, 18)), st.data())
 def test_nvlinks_through_switches_come_back(gpus, links, data):
     up = data.draw(st.lists(st.integers(0, links), min_size=gpus, max_size=gpus))
@@ -146,7 +146,7 @@ def test_nvlinks_through_switches_come_back(gpus, links, data):
     assert classes(found.profile, names_of(gpus, 0)) == cells
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(2, 8), st.data())
 def test_nvlinks_between_gpus_come_back(gpus, data):
     cells = {
@@ -166,7 +166,7 @@ def test_nvlinks_between_gpus_come_back(gpus, data):
     assert classes(found.profile, names_of(gpus, 0)) == cells
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.sampled_from(matrix.CAPTURES), st.data())
 def test_no_damage_is_more_than_a_refusal(name, data):
     text = matrix.text(name)
