@@ -38,6 +38,8 @@ class Conduct:
     """Do not answer Register at all."""
     answer_after: asyncio.Event | None = None
     """Answer Register only once this is set, though the plugin was dialled back before."""
+    follow_after: asyncio.Event | None = None
+    """Open the stream only once this is set, though the registration was accepted."""
     dial: bool = True
     """False: accept a registration and do nothing about it."""
 
@@ -332,7 +334,7 @@ class Kubelet:
             raise
         self._clients.append(client)
         self._resources.setdefault(resource, ResourceState()).connect(client)
-        client.follow()
+        client.follow(after=self.conduct.follow_after)
 
     def _receive(self, client: PluginClient, devices: tuple[Device, ...]) -> None:
         state = self._resources[client.resource]

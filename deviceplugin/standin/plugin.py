@@ -43,12 +43,14 @@ class PluginClient:
             await self._channel.channel_ready()
         self.options = await rpc.OPTIONS.on(self._channel)(api.Empty())
 
-    def follow(self) -> None:
-        """Open the stream and follow it in the background."""
-        self._stream = asyncio.create_task(self._follow())
+    def follow(self, *, after: asyncio.Event | None = None) -> None:
+        """Open the stream, once ``after`` is set if given, and follow it in the background."""
+        self._stream = asyncio.create_task(self._follow(after))
 
-    async def _follow(self) -> None:
+    async def _follow(self, after: asyncio.Event | None) -> None:
         try:
+            if after is not None:
+                await after.wait()
             async for message in rpc.LIST_AND_WATCH.stream_on(self._channel)(api.Empty()):
                 self._received(self, wire.devices(message))
         except grpc.aio.AioRpcError:

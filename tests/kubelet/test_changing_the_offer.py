@@ -1,3 +1,5 @@
+import asyncio
+
 GPU = "nvidia.com/gpu"
 MIG = "nvidia.com/mig-1g.10gb"
 
@@ -38,9 +40,16 @@ async def test_a_resource_that_goes_before_its_first_stream_says_so_too(
     bench, kubelet, devices, notes
 ):
     plugins = bench.run({GPU: devices("g0")})
-    await kubelet.registered(GPU)
+    await kubelet.devices(GPU)
+    kubelet.conduct.follow_after = asyncio.Event()
+    await kubelet.drop_streams(GPU)
+    await notes.seen("registered", GPU, times=2)
 
     plugins.offer({})
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert kubelet.capacity == {GPU: 1}
+    kubelet.conduct.follow_after.set()
     await notes.seen("withdrawn", GPU)
     await kubelet.disconnected(GPU)
 

@@ -55,6 +55,21 @@ async def test_a_directory_is_seen_to_go_and_come_again_and_again(looks, tmp_pat
         await looks.after(lambda: shutil.rmtree(tmp_path / "a"))
 
 
+async def test_an_inode_number_that_is_used_again_deceives_nobody(looks, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "inode", lambda path: (1, 1) if path.exists() else None)
+    inside = tmp_path / "a" / "b"
+    await looks.after(lambda: inside.mkdir(parents=True))
+
+    def replace():
+        inside.rmdir()
+        inside.mkdir()
+
+    for _ in range(3):
+        await looks.after(replace)
+        await looks.after((inside / "file").touch)
+        await looks.after((inside / "file").unlink)
+
+
 async def test_a_directory_is_seen_to_be_moved_away_and_replaced(looks, tmp_path):
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
