@@ -214,11 +214,13 @@ async def test_a_call_back_that_finds_no_socket_is_cut_short(bench, kubelet, dir
 
 async def test_an_answer_that_comes_too_late_does_no_harm(bench, kubelet, devices, notes):
     kubelet.conduct.answer_after = asyncio.Event()
-    bench.run({GPU: devices("g0")}, timing=Timing(register_timeout_s=1.0))
+    plugins = bench.run({GPU: devices("g0")}, timing=Timing(register_timeout_s=1.0))
     await kubelet.devices(GPU)
 
     # The kubelet holds a stream: that it does not answer is no reason to register again.
     await kubelet.given_up(GPU)
+    plugins.offer({GPU: devices("g0", "g1")})
+    await kubelet.devices(GPU, lambda known: len(known) == 2)
     kubelet.conduct.answer_after = None
     await kubelet.drop_streams(GPU)
     await kubelet.devices(GPU)
