@@ -71,8 +71,9 @@ extern "C" __attribute__((visibility("default"))) std::size_t
 plumbline_abi_layout(char *buffer, std::size_t size) noexcept {
   try {
     const std::string text = layout();
-    if (buffer != nullptr && size > text.size())
+    if (buffer != nullptr && size > text.size()) {
       std::memcpy(buffer, text.c_str(), text.size() + 1);
+    }
     return text.size() + 1;
   } catch (...) {
     return 0;

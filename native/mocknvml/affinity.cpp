@@ -12,8 +12,9 @@ template <std::size_t Bits>
 void put_set(const NumberSet<Bits> &set, unsigned size, unsigned long *array) {
   require(size > 0 && array != nullptr, Return::invalid_argument);
   static_assert(sizeof(unsigned long) == sizeof(std::uint64_t));
-  for (std::size_t word = 0; word < size; ++word)
+  for (std::size_t word = 0; word < size; ++word) {
     array[word] = word < set.words.size() ? set.words[word] : 0;
+  }
 }
 
 template <std::size_t Bits>
@@ -50,8 +51,9 @@ NVML_CALL(nvmlSystemGetTopologyGpuSet)(unsigned cpu, unsigned *count, Device *de
     std::vector<Device> near;
     for (std::size_t index = 0; index < state->gpu_count(); ++index) {
       const GpuRecord gpu = state->gpu(index);
-      if (gpu.lost == Answer::no && gpu.cpu_affinity.has(cpu))
+      if (gpu.lost == Answer::no && gpu.cpu_affinity.has(cpu)) {
         near.push_back(handle_of(index));
+      }
     }
     put_list(near, count, devices);
   });

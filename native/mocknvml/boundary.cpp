@@ -18,9 +18,9 @@ Return code_of_exception() noexcept {
   try {
     throw;
   } catch (const Failure &failure) {
-    return failure.code;
+    return failure.code();
   } catch (const StateUnusable &unusable) {
-    return unusable.code;
+    return unusable.code();
   } catch (const std::bad_alloc &) {
     return Return::memory;
   } catch (const std::system_error &) {

@@ -6,6 +6,7 @@
 #include "session.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <string_view>
 #include <vector>
 
@@ -15,13 +16,19 @@
 namespace plumbline::mocknvml {
 
 /// A call that cannot be answered; becomes its return code.
-struct Failure {
-  Return code;
+class Failure : public std::exception {
+public:
+  explicit Failure(Return code) : code_(code) {}
+  [[nodiscard]] Return code() const { return code_; }
+
+private:
+  Return code_;
 };
 
 inline void require(bool condition, Return otherwise) {
-  if (!condition)
+  if (!condition) {
     throw Failure{otherwise};
+  }
 }
 
 /// The return code of the exception being handled.
@@ -58,8 +65,9 @@ void put_text(std::string_view text, char *buffer, unsigned length);
 template <class Item> void put_list(const std::vector<Item> &found, unsigned *count, Item *items) {
   const unsigned room = need(count);
   *count = static_cast<unsigned>(found.size());
-  if (room == 0 || found.empty())
+  if (room == 0 || found.empty()) {
     return;
+  }
   require(items != nullptr, Return::invalid_argument);
   require(room >= found.size(), Return::insufficient_size);
   std::ranges::copy(found, items);

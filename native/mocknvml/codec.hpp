@@ -6,8 +6,12 @@
 #include "words.hpp"
 
 #include <string>
+#include <type_traits>
 
 namespace plumbline::mocknvml {
+
+/// Stands for a type where there is no value of it.
+template <class Value> using As = std::type_identity<Value>;
 
 /// Reads decimal digits, or hexadecimal ones after 0x. False when they do not fit.
 bool read_number(std::string_view text, std::uint64_t limit, std::uint64_t &value);
@@ -28,16 +32,16 @@ void write(const RawUuid &value, std::string &out);
 void write(const PciAddress &value, std::string &out);
 void write(const OptionalPciAddress &value, std::string &out);
 void write(const ComputeCapability &value, std::string &out);
-void write_hexadecimal(std::uint64_t value, int digits, std::string &out);
+void write_hexadecimal(std::uint64_t value, unsigned digits, std::string &out);
 
-std::string expectation(const std::uint32_t &);
-std::string expectation(const std::uint64_t &);
-std::string expectation(const OptionalNumber &);
-std::string expectation(const GpuUuid &);
-std::string expectation(const RawUuid &);
-std::string expectation(const PciAddress &);
-std::string expectation(const OptionalPciAddress &);
-std::string expectation(const ComputeCapability &);
+std::string expectation(As<std::uint32_t> /*type*/);
+std::string expectation(As<std::uint64_t> /*type*/);
+std::string expectation(As<OptionalNumber> /*type*/);
+std::string expectation(As<GpuUuid> /*type*/);
+std::string expectation(As<RawUuid> /*type*/);
+std::string expectation(As<PciAddress> /*type*/);
+std::string expectation(As<OptionalPciAddress> /*type*/);
+std::string expectation(As<ComputeCapability> /*type*/);
 
 /// Reads `0-3,8` into bits; nothing for the empty text.
 bool read_ranges(std::string_view text, std::size_t size, std::uint64_t *bits);
@@ -49,7 +53,7 @@ template <std::size_t N> bool read(std::string_view text, Text<N> &value) {
 
 template <std::size_t N> void write(const Text<N> &value, std::string &out) { out += value.view(); }
 
-template <std::size_t N> std::string expectation(const Text<N> &) {
+template <std::size_t N> std::string expectation(As<Text<N>> /*type*/) {
   return "text of at most " + std::to_string(N - 1) + " bytes";
 }
 
@@ -61,28 +65,29 @@ template <std::size_t N> void write(const OptionalText<N> &value, std::string &o
   out += value.present() ? value.text.view() : "none";
 }
 
-template <std::size_t N> std::string expectation(const OptionalText<N> &value) {
-  return expectation(value.text) + ", or none";
+template <std::size_t N> std::string expectation(As<OptionalText<N>> /*type*/) {
+  return expectation(As<Text<N>>{}) + ", or none";
 }
 
-template <int Digits> bool read(std::string_view text, Hexadecimal<Digits> &value) {
+template <unsigned Digits> bool read(std::string_view text, Hexadecimal<Digits> &value) {
   constexpr std::uint64_t limit =
-      Digits == 16 ? ~std::uint64_t{0} : (std::uint64_t{1} << (4 * Digits % 64)) - 1;
+      Digits == 16 ? ~std::uint64_t{0} : (std::uint64_t{1} << (4U * Digits % 64U)) - 1;
   return read_number(text, limit, value.value);
 }
 
-template <int Digits> void write(const Hexadecimal<Digits> &value, std::string &out) {
+template <unsigned Digits> void write(const Hexadecimal<Digits> &value, std::string &out) {
   write_hexadecimal(value.value, Digits, out);
 }
 
-template <int Digits> std::string expectation(const Hexadecimal<Digits> &) {
+template <unsigned Digits> std::string expectation(As<Hexadecimal<Digits>> /*type*/) {
   return "0x and up to " + std::to_string(Digits) + " hexadecimal digits";
 }
 
 template <std::uint32_t Max> bool read(std::string_view text, Bounded<Max> &value) {
   std::uint64_t number = 0;
-  if (!read_number(text, Max, number))
+  if (!read_number(text, Max, number)) {
     return false;
+  }
   value.value = static_cast<std::uint32_t>(number);
   return true;
 }
@@ -91,14 +96,15 @@ template <std::uint32_t Max> void write(const Bounded<Max> &value, std::string &
   out += std::to_string(value.value);
 }
 
-template <std::uint32_t Max> std::string expectation(const Bounded<Max> &) {
+template <std::uint32_t Max> std::string expectation(As<Bounded<Max>> /*type*/) {
   return "a number from 0 to " + std::to_string(Max);
 }
 
 template <std::size_t Bits> bool read(std::string_view text, NumberSet<Bits> &value) {
   NumberSet<Bits> set{};
-  if (!read_ranges(text, Bits, set.words.data()))
+  if (!read_ranges(text, Bits, set.words.data())) {
     return false;
+  }
   value = set;
   return true;
 }
@@ -107,7 +113,7 @@ template <std::size_t Bits> void write(const NumberSet<Bits> &value, std::string
   write_ranges(Bits, value.words.data(), out);
 }
 
-template <std::size_t Bits> std::string expectation(const NumberSet<Bits> &) {
+template <std::size_t Bits> std::string expectation(As<NumberSet<Bits>> /*type*/) {
   return "a list like 0-3,8 of numbers below " + std::to_string(Bits);
 }
 
@@ -125,15 +131,18 @@ template <Spelled Value> bool read(std::string_view text, Value &value) {
 }
 
 template <Spelled Value> void write(const Value &value, std::string &out) {
-  for (const auto &word : words<Value>)
-    if (word.value == value)
+  for (const auto &word : words<Value>) {
+    if (word.value == value) {
       out += word.spelling;
+    }
+  }
 }
 
-template <Spelled Value> std::string expectation(const Value &) {
+template <Spelled Value> std::string expectation(As<Value> /*type*/) {
   std::string list = "one of";
-  for (const auto &word : words<Value>)
+  for (const auto &word : words<Value>) {
     list.append(list.size() == 6 ? " " : ", ").append(word.spelling);
+  }
   return list;
 }
 

@@ -27,24 +27,27 @@ std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"
 std::uint32_t take_gpu(const Draft &draft, std::string_view &text) {
   const std::string_view word = take_word(text);
   std::uint32_t gpu = 0;
-  if (!read(word, gpu) || gpu >= draft.machine.gpu_count)
+  if (!read(word, gpu) || gpu >= draft.machine.gpu_count) {
     throw DescriptionError(quoted(word) + ": expected the number of a gpu, below " +
                            std::to_string(draft.machine.gpu_count));
+  }
   return gpu;
 }
 
 template <class Number> Number take_number(std::string_view &text, std::string_view called) {
   const std::string_view word = take_word(text);
   Number number = 0;
-  if (!read(word, number))
+  if (!read(word, number)) {
     throw DescriptionError(std::string(called) + " " + quoted(word) + ": expected " +
-                           expectation(number));
+                           expectation(As<Number>{}));
+  }
   return number;
 }
 
 void require_end(std::string_view text) {
-  if (!trimmed(text).empty())
+  if (!trimmed(text).empty()) {
     throw DescriptionError(quoted(trimmed(text)) + ": nothing is expected here");
+  }
 }
 
 void run_set(Draft &draft, std::string_view text) {
@@ -60,12 +63,14 @@ void run_set(Draft &draft, std::string_view text) {
         (other.empty() ? "" : "; the nearest that can is " + std::string(other)));
   }
   const std::string_view first_index = place.subject->indices[0];
-  if (first_index == "gpu" && place.index[0] >= draft.machine.gpu_count)
+  if (first_index == "gpu" && place.index[0] >= draft.machine.gpu_count) {
     throw DescriptionError(what + ": expected the number of a gpu, below " +
                            std::to_string(draft.machine.gpu_count));
+  }
   if (place.subject == &nvlink_subject &&
-      draft.machine.gpus[place.index[0]].links[place.index[1]].present == 0)
+      draft.machine.gpus[place.index[0]].links[place.index[1]].present == 0) {
     throw DescriptionError(what + ": the gpu has no such link");
+  }
   set_value(draft.machine, place, field, value);
 }
 
@@ -85,17 +90,20 @@ void run_xid(Draft &draft, std::string_view text) {
 void run_event(Draft &draft, std::string_view text) {
   const std::uint32_t gpu = take_gpu(draft, text);
   const std::string_view name = take_word(text);
-  const auto word = std::ranges::find(event_words, name, &Word<std::uint64_t>::spelling);
+  const auto *const word = std::ranges::find(event_words, name, &Word<std::uint64_t>::spelling);
   if (word == event_words.end()) {
     std::vector<std::string_view> names;
-    for (const auto &known : event_words)
+    names.reserve(event_words.size());
+    for (const auto &known : event_words) {
       names.push_back(known.spelling);
+    }
     throw DescriptionError(quoted(name) + ": there is no such event; the nearest is " +
                            std::string(nearest(name, names)));
   }
-  if ((supported_events(draft.machine.gpus[gpu]) & word->value) == 0)
+  if ((supported_events(draft.machine.gpus[gpu]) & word->value) == 0) {
     throw DescriptionError("gpu " + std::to_string(gpu) + " has no " + std::string(name) +
                            " events: its ecc_mode or mig_mode is none");
+  }
   const std::uint64_t data = trimmed(text).empty() ? 0 : take_number<std::uint64_t>(text, "data");
   require_end(text);
   draft.emit(gpu, word->value, data);
@@ -104,13 +112,15 @@ void run_event(Draft &draft, std::string_view text) {
 void run_lose(Draft &draft, std::string_view text) {
   const std::uint32_t gpu = take_gpu(draft, text);
   const std::string_view how = take_word(text);
-  if (!how.empty() && how != "silently")
+  if (!how.empty() && how != "silently") {
     throw DescriptionError(quoted(how) + ": expected silently, or nothing");
+  }
   require_end(text);
   const bool was_there = draft.machine.gpus[gpu].lost == Answer::no;
   draft.machine.gpus[gpu].lost = Answer::yes;
-  if (was_there && how.empty())
+  if (was_there && how.empty()) {
     draft.emit(gpu, event_type::xid, xid_gpu_lost);
+  }
 }
 
 void run_restore(Draft &draft, std::string_view text) {
@@ -131,9 +141,12 @@ constexpr std::array<std::pair<std::string_view, Run>, 5> commands{{
 void run_line(Draft &draft, std::string_view line) {
   const std::string_view name = take_word(line);
   std::vector<std::string_view> names;
+  names.reserve(commands.size());
   for (const auto &[known, run] : commands) {
-    if (known == name)
-      return run(draft, line);
+    if (known == name) {
+      run(draft, line);
+      return;
+    }
     names.push_back(known);
   }
   throw DescriptionError(quoted(name) + ": there is no such command; the nearest is " +
@@ -145,8 +158,9 @@ void run_lines(Draft &draft, std::string_view text) {
   for (const std::string_view raw : lines_of(text)) {
     ++number;
     const std::string_view line = trimmed(raw);
-    if (line.empty() || line.starts_with('#'))
+    if (line.empty() || line.starts_with('#')) {
       continue;
+    }
     try {
       run_line(draft, line);
     } catch (const DescriptionError &error) {
@@ -160,11 +174,13 @@ void run_lines(Draft &draft, std::string_view text) {
 void run_command(State &state, std::string_view text) {
   state.change([text](Draft &draft) {
     run_lines(draft, text);
-    if (draft.events.size() > events_per_commit)
+    if (draft.events.size() > events_per_commit) {
       throw DescriptionError("a command can cause at most " + std::to_string(events_per_commit) +
                              " events");
-    if (const std::string complaint = contradiction(draft.machine); !complaint.empty())
+    }
+    if (const std::string complaint = contradiction(draft.machine); !complaint.empty()) {
       throw DescriptionError(complaint);
+    }
   });
 }
 

@@ -17,8 +17,9 @@ namespace {
 
 /// Copies as much of the message as fits, cut where a character ends.
 void put_message(std::string_view message, char *buffer, std::size_t size) noexcept {
-  if (buffer == nullptr || size == 0)
+  if (buffer == nullptr || size == 0) {
     return;
+  }
   constexpr std::string_view cut = "...";
   if (message.size() < size) {
     std::memcpy(buffer, message.data(), message.size());
@@ -26,8 +27,9 @@ void put_message(std::string_view message, char *buffer, std::size_t size) noexc
     return;
   }
   std::size_t kept = size > cut.size() ? size - 1 - cut.size() : size - 1;
-  while (kept > 0 && (static_cast<unsigned char>(message[kept]) & 0xc0U) == 0x80U)
+  while (kept > 0 && (static_cast<unsigned char>(message[kept]) & 0xc0U) == 0x80U) {
     --kept;
+  }
   std::memcpy(buffer, message.data(), kept);
   const std::size_t mark = size > cut.size() ? cut.size() : 0;
   std::memcpy(buffer + kept, cut.data(), mark);
@@ -35,12 +37,14 @@ void put_message(std::string_view message, char *buffer, std::size_t size) noexc
 }
 
 std::string explain(const Failure &failure) {
-  if (failure.code == Return::no_permission)
+  if (failure.code() == Return::no_permission) {
     return state_path().string() + ": this process may not write it";
-  if (failure.code == Return::timeout)
+  }
+  if (failure.code() == Return::timeout) {
     return state_path().string() + ": another process has held the lock for too long";
+  }
   return state_path().string() + ": NVML error " +
-         std::to_string(static_cast<unsigned>(failure.code));
+         std::to_string(static_cast<unsigned>(failure.code()));
 }
 
 /// Runs the body: 0, or 1 and a message.
@@ -51,8 +55,6 @@ template <class Body> int behind_door(const Body &body, char *error, std::size_t
     return 0;
   } catch (const Failure &failure) {
     put_message(explain(failure), error, size);
-  } catch (const StateUnusable &unusable) {
-    put_message(unusable.reason, error, size);
   } catch (const std::exception &exception) {
     put_message(exception.what(), error, size);
   } catch (...) {
@@ -61,14 +63,15 @@ template <class Body> int behind_door(const Body &body, char *error, std::size_t
   return 1;
 }
 
-void create(const char *description) {
+void create(std::string_view description) {
   const auto machine = parse_description(description);
   const std::filesystem::path path = state_path();
   try {
     create_state_file(path, *machine);
   } catch (const std::system_error &error) {
-    if (error.code() == std::errc::file_exists)
+    if (error.code() == std::errc::file_exists) {
       throw DescriptionError(path.string() + ": there is a machine already; remove it first");
+    }
     throw DescriptionError(path.string() + ": " + error.what());
   }
 }
@@ -76,33 +79,37 @@ void create(const char *description) {
 std::string describe() {
   const State state(state_path());
   std::string text = write_description(*state.everything());
-  if (const std::uint64_t missed = state.events_missed(); missed > 0)
+  if (const std::uint64_t missed = state.events_missed(); missed > 0) {
     text += "# events overwritten before an event set read them: " + std::to_string(missed) + "\n";
+  }
   return text;
 }
 
 void put_description(char *buffer, std::size_t *size) {
-  if (size == nullptr)
+  if (size == nullptr) {
     throw DescriptionError("size must not be null");
+  }
   const std::string text = describe();
   const std::size_t room = buffer == nullptr ? 0 : *size;
   *size = text.size() + 1;
-  if (room < *size)
+  if (room < *size) {
     throw DescriptionError("the buffer is too small: " + std::to_string(*size) +
                            " bytes are needed");
+  }
   std::memcpy(buffer, text.c_str(), *size);
 }
 
 std::string_view need_text(const char *text, std::string_view called) {
-  if (text == nullptr)
+  if (text == nullptr) {
     throw DescriptionError(std::string(called) + " must not be null");
+  }
   return text;
 }
 
 } // namespace
 
 CONTROL_DOOR plumbline_machine_create(const char *description, char *error, std::size_t size) {
-  return behind_door([&] { create(need_text(description, "description").data()); }, error, size);
+  return behind_door([&] { create(need_text(description, "description")); }, error, size);
 }
 
 CONTROL_DOOR plumbline_machine_command(const char *command, char *error, std::size_t size) {

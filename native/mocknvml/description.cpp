@@ -47,31 +47,37 @@ std::unique_ptr<MachineRecord> Parser::parse(std::string_view text) {
   for (const std::string_view raw : lines_of(text)) {
     ++number;
     const std::string_view line = trimmed(raw);
-    if (line.empty() || line.starts_with('#'))
+    if (line.empty() || line.starts_with('#')) {
       continue;
+    }
     try {
-      if (!begun && line != first_line)
+      if (!begun && line != first_line) {
         throw DescriptionError("the first line must be '" + std::string(first_line) + "', not " +
                                quoted(line));
-      if (begun)
+      }
+      if (begun) {
         read_line(line);
+      }
       begun = true;
     } catch (const DescriptionError &error) {
       throw DescriptionError("line " + std::to_string(number) + ": " + error.what());
     }
   }
-  if (!begun)
+  if (!begun) {
     throw DescriptionError("line 1: the description is empty; it must begin with '" +
                            std::string(first_line) + "'");
+  }
   given_[Place{.subject = &system_subject, .index = {}}];
   count_gpus();
   require_pairs();
-  for (const auto &[place, given] : given_)
+  for (const auto &[place, given] : given_) {
     fill_in(place, given);
+  }
   derive(*machine_, [this](std::string_view subject, std::uint32_t a, std::uint32_t b,
                            std::string_view field) { return gives(subject, a, b, field); });
-  if (const std::string complaint = contradiction(*machine_); !complaint.empty())
+  if (const std::string complaint = contradiction(*machine_); !complaint.empty()) {
     throw DescriptionError(complaint);
+  }
   return std::move(machine_);
 }
 
@@ -82,50 +88,64 @@ void Parser::read_line(std::string_view line) {
   const Field &field = need_field(place, name, value);
   const auto position = static_cast<std::size_t>(&field - place.subject->fields.data());
   auto &given = given_[place];
-  if (given.test(position))
+  if (given.test(position)) {
     throw DescriptionError(place.text() + " " + std::string(name) + " " + quoted(value) +
                            ": it was given before");
+  }
   given.set(position);
   set_value(*machine_, place, field, value);
 }
 
 void Parser::count_gpus() {
-  for (const auto &[place, given] : given_)
-    if (place.subject == &gpu_subject)
+  for (const auto &[place, given] : given_) {
+    if (place.subject == &gpu_subject) {
       machine_->gpu_count = std::max(machine_->gpu_count, place.index[0] + 1);
-  for (std::uint32_t gpu = 0; gpu < machine_->gpu_count; ++gpu)
-    if (!given_.contains(Place{.subject = &gpu_subject, .index = {gpu, 0}}))
+    }
+  }
+  for (std::uint32_t gpu = 0; gpu < machine_->gpu_count; ++gpu) {
+    if (!given_.contains(Place{.subject = &gpu_subject, .index = {gpu, 0}})) {
       throw DescriptionError("gpu " + std::to_string(gpu) + ": missing, although there is a gpu " +
                              std::to_string(machine_->gpu_count - 1));
-  for (const auto &[place, given] : given_)
+    }
+  }
+  for (const auto &[place, given] : given_) {
     check_place(place);
+  }
 }
 
 void Parser::check_place(const Place &place) const {
-  for (std::size_t i = 0; i < place.subject->indices.size(); ++i)
-    if (place.subject->indices[i] == "gpu" && place.index[i] >= machine_->gpu_count)
+  for (std::size_t i = 0; i < place.subject->indices.size(); ++i) {
+    if (place.subject->indices[i] == "gpu" && place.index[i] >= machine_->gpu_count) {
       throw DescriptionError(place.text() + ": there is no gpu " + std::to_string(place.index[i]));
+    }
+  }
 }
 
 void Parser::require_pairs() {
-  for (std::uint32_t b = 1; b < machine_->gpu_count; ++b)
-    for (std::uint32_t a = 0; a < b; ++a)
+  for (std::uint32_t b = 1; b < machine_->gpu_count; ++b) {
+    for (std::uint32_t a = 0; a < b; ++a) {
       given_[Place{.subject = &pair_subject, .index = {a, b}}];
+    }
+  }
 }
 
 void Parser::fill_in(const Place &place, const std::bitset<max_fields> &given) {
-  for (std::size_t i = 0; i < place.subject->fields.size(); ++i)
-    if (!given.test(i))
+  for (std::size_t i = 0; i < place.subject->fields.size(); ++i) {
+    if (!given.test(i)) {
       fill_in_field(place, place.subject->fields[i]);
+    }
+  }
 }
 
 void Parser::fill_in_field(const Place &place, const Field &field) {
   std::string text(field.fallback);
-  if (field.rule == Default::required)
+  if (field.rule == Default::required) {
     throw DescriptionError(place.text() + " " + std::string(field.name) + ": missing; expected " +
                            field.expects());
-  if (field.rule == Default::derived)
+  }
+  if (field.rule == Default::derived) {
     return;
+  }
   if (field.rule == Default::same_as) {
     text.clear();
     find_field(*place.subject, field.fallback)->write_from(record_at(*machine_, place), text);
@@ -142,7 +162,7 @@ bool Parser::gives(std::string_view subject, std::uint32_t a, std::uint32_t b,
          found->second.test(static_cast<std::size_t>(entry - kind->fields.data()));
 }
 
-void write_record(MachineRecord &machine, const Place &place, std::string &out) {
+void write_record(const MachineRecord &machine, const Place &place, std::string &out) {
   const void *record = record_at(machine, place);
   const std::string prefix = place.text() + " ";
   for (const Field &field : place.subject->fields) {
@@ -156,8 +176,9 @@ void write_record(MachineRecord &machine, const Place &place, std::string &out) 
 
 std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(blank);
-  if (first == std::string_view::npos)
+  if (first == std::string_view::npos) {
     return {};
+  }
   return text.substr(first, text.find_last_not_of(blank) - first + 1);
 }
 
@@ -180,8 +201,9 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 
 std::string Place::text() const {
   std::string out(subject->name);
-  for (std::size_t i = 0; i < subject->indices.size(); ++i)
+  for (std::size_t i = 0; i < subject->indices.size(); ++i) {
     out += " " + std::to_string(index[i]);
+  }
   return out;
 }
 
@@ -190,74 +212,92 @@ Place take_place(std::string_view &text) {
   Place place{.subject = find_subject(name), .index = {}};
   if (place.subject == nullptr) {
     std::vector<std::string_view> names;
-    for (const Subject *subject : all_subjects())
+    for (const Subject *subject : all_subjects()) {
       names.push_back(subject->name);
+    }
     throw DescriptionError(quoted(name) + ": there is no such subject; the nearest is " +
                            std::string(nearest(name, names)));
   }
   for (std::size_t i = 0; i < place.subject->indices.size(); ++i) {
     const std::string_view word = take_word(text);
     const std::string_view called = place.subject->indices[i];
-    if (!read(word, place.index[i]) || place.index[i] >= index_limit(called))
+    if (!read(word, place.index[i]) || place.index[i] >= index_limit(called)) {
       throw DescriptionError(std::string(name) + " " + quoted(word) +
                              ": expected the number of a " + std::string(called) + ", below " +
                              std::to_string(index_limit(called)));
+    }
   }
   if (place.subject == &pair_subject) {
     std::ranges::sort(place.index);
-    if (place.index[0] == place.index[1])
+    if (place.index[0] == place.index[1]) {
       throw DescriptionError(place.text() + ": a pair is of two different GPUs");
+    }
   }
   return place;
 }
 
 void *record_at(MachineRecord &machine, const Place &place) {
   const auto [a, b] = place.index;
-  if (place.subject == &system_subject)
+  if (place.subject == &system_subject) {
     return &machine.system;
-  if (place.subject == &gpu_subject)
+  }
+  if (place.subject == &gpu_subject) {
     return &machine.gpus[a];
-  if (place.subject == &nvlink_subject)
+  }
+  if (place.subject == &nvlink_subject) {
     return &machine.gpus[a].links[b];
+  }
   return &machine.pairs[pair_index(a, b)];
+}
+
+const void *record_at(const MachineRecord &machine, const Place &place) {
+  return record_at(const_cast<MachineRecord &>(machine), place);
 }
 
 const Field &need_field(const Place &place, std::string_view name, std::string_view value) {
   const Field *field = find_field(*place.subject, name);
-  if (field == nullptr)
+  if (field == nullptr) {
     throw DescriptionError(place.text() + " " + std::string(name) + " " + quoted(value) +
                            ": there is no such field; the nearest is " +
                            std::string(nearest_field(*place.subject, name, false)));
+  }
   return *field;
 }
 
 void set_value(MachineRecord &machine, const Place &place, const Field &field,
                std::string_view value) {
   void *record = record_at(machine, place);
-  if (!field.read_into(value, record))
+  if (!field.read_into(value, record)) {
     throw DescriptionError(place.text() + " " + std::string(field.name) + " " + quoted(value) +
                            ": not a value of this field; expected " + field.expects());
-  if (place.subject == &nvlink_subject)
+  }
+  if (place.subject == &nvlink_subject) {
     static_cast<LinkRecord *>(record)->present = 1;
+  }
 }
 
 std::unique_ptr<MachineRecord> parse_description(std::string_view text) {
   return Parser().parse(text);
 }
 
-std::string write_description(const MachineRecord &of) {
-  auto machine = std::make_unique<MachineRecord>(of);
+std::string write_description(const MachineRecord &machine) {
   std::string out = std::string(first_line) + "\n";
-  write_record(*machine, {.subject = &system_subject, .index = {}}, out);
-  for (std::uint32_t gpu = 0; gpu < machine->gpu_count; ++gpu)
-    write_record(*machine, {.subject = &gpu_subject, .index = {gpu, 0}}, out);
-  for (std::uint32_t gpu = 0; gpu < machine->gpu_count; ++gpu)
-    for (std::uint32_t link = 0; link < max_links; ++link)
-      if (machine->gpus[gpu].links[link].present != 0)
-        write_record(*machine, {.subject = &nvlink_subject, .index = {gpu, link}}, out);
-  for (std::uint32_t b = 1; b < machine->gpu_count; ++b)
-    for (std::uint32_t a = 0; a < b; ++a)
-      write_record(*machine, {.subject = &pair_subject, .index = {a, b}}, out);
+  write_record(machine, {.subject = &system_subject, .index = {}}, out);
+  for (std::uint32_t gpu = 0; gpu < machine.gpu_count; ++gpu) {
+    write_record(machine, {.subject = &gpu_subject, .index = {gpu, 0}}, out);
+  }
+  for (std::uint32_t gpu = 0; gpu < machine.gpu_count; ++gpu) {
+    for (std::uint32_t link = 0; link < max_links; ++link) {
+      if (machine.gpus[gpu].links[link].present != 0) {
+        write_record(machine, {.subject = &nvlink_subject, .index = {gpu, link}}, out);
+      }
+    }
+  }
+  for (std::uint32_t b = 1; b < machine.gpu_count; ++b) {
+    for (std::uint32_t a = 0; a < b; ++a) {
+      write_record(machine, {.subject = &pair_subject, .index = {a, b}}, out);
+    }
+  }
   return out;
 }
 

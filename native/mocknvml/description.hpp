@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <stdexcept>
+#include <tuple>
 #include <vector>
 
 namespace plumbline::mocknvml {
@@ -25,7 +26,10 @@ struct Place {
   const Subject *subject;
   std::array<std::uint32_t, 2> index;
 
-  friend auto operator<=>(const Place &, const Place &) = default;
+  friend bool operator==(const Place &, const Place &) = default;
+  friend bool operator<(const Place &a, const Place &b) {
+    return std::tie(a.subject->name, a.index) < std::tie(b.subject->name, b.index);
+  }
   /// As it is written: `nvlink 0 3`.
   [[nodiscard]] std::string text() const;
 };
@@ -34,6 +38,7 @@ struct Place {
 Place take_place(std::string_view &text);
 /// The record of a place. The indices must be below the limits of MachineRecord.
 void *record_at(MachineRecord &machine, const Place &place);
+const void *record_at(const MachineRecord &machine, const Place &place);
 /// Reads a value into the place's record. Throws DescriptionError.
 void set_value(MachineRecord &machine, const Place &place, const Field &field,
                std::string_view value);

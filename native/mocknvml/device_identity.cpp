@@ -92,8 +92,9 @@ NVML_CALL(nvmlDeviceGetMultiGpuBoard)(Device device, unsigned *several) {
   return guarded([&] {
     const Query query = ask(device);
     unsigned on_board = 0;
-    for (std::size_t other = 0; other < query.state->gpu_count(); ++other)
+    for (std::size_t other = 0; other < query.state->gpu_count(); ++other) {
       on_board += query.state->gpu(other).board_id == query.gpu.board_id ? 1 : 0;
+    }
     need(several) = on_board > 1 ? 1 : 0;
   });
 }

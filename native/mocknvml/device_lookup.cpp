@@ -14,12 +14,15 @@ namespace {
 template <class Matches> Device find(const State &state, const Matches &matches) {
   std::optional<std::size_t> found;
   for (std::size_t index = 0; index < state.gpu_count(); ++index) {
-    if (!matches(state.gpu(index)))
+    if (!matches(state.gpu(index))) {
       continue;
+    }
     require(!found.has_value(), Return::invalid_argument);
     found = index;
   }
-  require(found.has_value(), Return::not_found);
+  if (!found) {
+    throw Failure(Return::not_found);
+  }
   require(state.gpu(*found).lost == Answer::no, Return::gpu_is_lost);
   return handle_of(*found);
 }
@@ -49,8 +52,9 @@ Device find_uuid_bytes(const State &state, const unsigned char (&bytes)[16]) {
 /// The address in `0000:1b:00.0`, `00000000:1B:00.0`, or either without the function.
 PciAddress need_address(const char *text) {
   std::string address(need_name(text));
-  if (address.find('.') == std::string::npos)
+  if (address.find('.') == std::string::npos) {
     address += ".0";
+  }
   PciAddress parsed{};
   require(read(address, parsed), Return::invalid_argument);
   return parsed;

@@ -105,12 +105,13 @@ NVML_CALL(nvmlDeviceGetRetiredPagesPendingStatus)(Device device, unsigned *pendi
 }
 
 NVML_CALL(nvmlDeviceGetRetiredPages)
-(Device device, unsigned, unsigned *count, unsigned long long *) {
+(Device device, unsigned /*cause*/, unsigned *count, unsigned long long * /*addresses*/) {
   return nvmlDeviceGetRetiredPagesPendingStatus(device, count);
 }
 
 NVML_CALL(nvmlDeviceGetRetiredPages_v2)
-(Device device, unsigned, unsigned *count, unsigned long long *, unsigned long long *) {
+(Device device, unsigned /*cause*/, unsigned *count, unsigned long long * /*addresses*/,
+ unsigned long long * /*times*/) {
   return nvmlDeviceGetRetiredPagesPendingStatus(device, count);
 }
 

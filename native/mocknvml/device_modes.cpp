@@ -103,7 +103,8 @@ NVML_CALL(nvmlDeviceGetMaxMigDeviceCount)(Device device, unsigned *count) {
   });
 }
 
-NVML_CALL(nvmlDeviceGetMigDeviceHandleByIndex)(Device device, unsigned, Device *instance) {
+NVML_CALL(nvmlDeviceGetMigDeviceHandleByIndex)(Device device, unsigned /*index*/,
+                                               Device *instance) {
   return guarded([&] {
     ask(device);
     need(instance);
@@ -126,8 +127,9 @@ NVML_CALL(nvmlDeviceSetPowerManagementLimit_v2)(Device device, abi::PowerValue_v
     ask(device);
     require(need_version(value, 2).powerScope == whole_gpu, Return::not_supported);
   });
-  if (checked != Return::success)
+  if (checked != Return::success) {
     return checked;
+  }
   return nvmlDeviceSetPowerManagementLimit(device, value->powerValueMw);
 }
 

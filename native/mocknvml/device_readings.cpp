@@ -38,10 +38,12 @@ unsigned threshold(const GpuRecord &gpu, unsigned kind) {
   constexpr unsigned gpu_max = 3;
   constexpr unsigned kinds = 8;
   require(kind < kinds, Return::invalid_argument);
-  if (kind == shutdown)
+  if (kind == shutdown) {
     return gpu.temperature_shutdown_c;
-  if (kind == slowdown)
+  }
+  if (kind == slowdown) {
     return gpu.temperature_slowdown_c;
+  }
   require(kind == gpu_max, Return::not_supported);
   return gpu.temperature_max_operating_c;
 }

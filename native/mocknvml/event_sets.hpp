@@ -37,7 +37,7 @@ private:
 
   std::optional<EventRecord> take_next();
   void skip_overwritten();
-  bool wants(const EventRecord &event) const;
+  [[nodiscard]] bool wants(const EventRecord &event) const;
 };
 
 /// The event sets of this process, by handle.

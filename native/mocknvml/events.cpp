@@ -8,10 +8,12 @@ namespace plumbline::mocknvml {
 std::uint64_t supported_events(const GpuRecord &gpu) {
   std::uint64_t types =
       event_type::xid | event_type::clock | event_type::pstate | event_type::power_source;
-  if (gpu.ecc_mode != Feature::none)
+  if (gpu.ecc_mode != Feature::none) {
     types |= event_type::ecc_single | event_type::ecc_double;
-  if (gpu.mig_mode != Feature::none)
+  }
+  if (gpu.mig_mode != Feature::none) {
     types |= event_type::mig_config;
+  }
   return types;
 }
 
@@ -21,8 +23,10 @@ void wait(void *handle, abi::EventData *data, unsigned timeout_ms) {
   Session::get().state(); // uninitialized comes before any other complaint
   const std::shared_ptr<EventSet> set = EventSets::get().find(handle);
   abi::EventData &target = need(data);
-  const auto event = set->wait(std::chrono::milliseconds{timeout_ms});
-  require(event.has_value(), Return::timeout);
+  const std::optional<EventRecord> event = set->wait(std::chrono::milliseconds{timeout_ms});
+  if (!event) {
+    throw Failure(Return::timeout);
+  }
   target = {.device = handle_of(event->gpu),
             .eventType = event->type,
             .eventData = event->data,

@@ -30,11 +30,13 @@ std::uint8_t health_summary(std::uint32_t mask) {
   constexpr std::uint8_t limited_capacity = 3;
   constexpr std::uint32_t yes = 1;
   const auto fact = [mask](unsigned shift) { return (mask >> shift) & 0x3U; };
-  if (mask == 0)
+  if (mask == 0) {
     return not_supported;
+  }
   const bool misconfigured = ((mask >> 8U) & 0xfU) > 1;
-  if (fact(4) == yes || misconfigured) // a route is unhealthy
+  if (fact(4) == yes || misconfigured) { // a route is unhealthy
     return unhealthy;
+  }
   return fact(0) == yes ? limited_capacity : healthy; // bandwidth is degraded
 }
 
@@ -46,8 +48,9 @@ const PlatformRecord &need_platform(const GpuRecord &gpu) {
 /// The GUID in the order in which it is written, as on the wire.
 void put_guid(std::uint64_t guid, unsigned char (&bytes)[16]) {
   std::memset(bytes, 0, sizeof(bytes));
-  for (unsigned i = 0; i < 8; ++i)
+  for (unsigned i = 0; i < 8; ++i) {
     bytes[i] = static_cast<unsigned char>(guid >> (56U - 8U * i));
+  }
 }
 
 void put_serial(std::string_view serial, unsigned char (&bytes)[16]) {

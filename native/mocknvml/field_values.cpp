@@ -45,14 +45,16 @@ std::uint64_t link_speed(const GpuRecord &gpu, std::uint32_t link) {
   return record.state == LinkState::up ? record.speed_mbps : 0;
 }
 
-std::uint64_t common_link_speed(const GpuRecord &gpu, std::uint32_t) {
-  for (const LinkRecord &link : gpu.links)
-    if (link.present != 0 && link.state == LinkState::up)
+std::uint64_t common_link_speed(const GpuRecord &gpu, std::uint32_t /*scope*/) {
+  for (const LinkRecord &link : gpu.links) {
+    if (link.present != 0 && link.state == LinkState::up) {
       return link.speed_mbps;
+    }
+  }
   return with_links(gpu, 0);
 }
 
-std::uint64_t switch_links(const GpuRecord &gpu, std::uint32_t) {
+std::uint64_t switch_links(const GpuRecord &gpu, std::uint32_t /*scope*/) {
   return with_links(
       gpu, static_cast<std::uint64_t>(std::ranges::count_if(gpu.links, [](const LinkRecord &link) {
         return link.present != 0 && link.state == LinkState::up &&
@@ -66,12 +68,12 @@ std::uint64_t need_c2c(const GpuRecord &gpu, std::uint32_t link, std::uint64_t v
   return value;
 }
 
-std::uint64_t remapped(const GpuRecord &gpu, std::uint32_t) {
+std::uint64_t remapped(const GpuRecord &gpu, std::uint32_t /*scope*/) {
   require(gpu.architecture >= Architecture::ampere, Return::not_supported);
   return 0;
 }
 
-std::uint64_t retired(const GpuRecord &gpu, std::uint32_t) {
+std::uint64_t retired(const GpuRecord &gpu, std::uint32_t /*scope*/) {
   require(gpu.architecture < Architecture::ampere, Return::not_supported);
   return 0;
 }
@@ -151,10 +153,11 @@ void answer(const GpuRecord &gpu, abi::FieldValue &field) {
   const std::uint64_t value = entry.answer(gpu, scope);
   field.valueType = entry.value_type;
   field.value.ullVal = 0;
-  if (entry.value_type == u32)
+  if (entry.value_type == u32) {
     field.value.uiVal = static_cast<unsigned>(value);
-  else
+  } else {
     field.value.ullVal = value;
+  }
 }
 
 std::int64_t microseconds_now() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 namespace plumbline::mocknvml {
@@ -16,16 +17,17 @@ template <class Owner, class Member> struct MemberOf<Member Owner::*> {
 
 /// Walks from a record through members of members: access<&GpuRecord::clocks, &Clocks::sm>.
 template <auto First, auto... Rest> auto &reach(auto &record) {
-  if constexpr (sizeof...(Rest) == 0)
+  if constexpr (sizeof...(Rest) == 0) {
     return record.*First;
-  else
+  } else {
     return reach<Rest...>(record.*First);
+  }
 }
 
 template <auto First, auto... Rest>
 constexpr Field field(std::string_view name, bool changeable, Default rule,
                       std::string_view fallback) {
-  using Record = typename MemberOf<decltype(First)>::Record;
+  using Record = MemberOf<decltype(First)>::Record;
   return Field{
       .name = name,
       .changeable = changeable,
@@ -41,8 +43,8 @@ constexpr Field field(std::string_view name, bool changeable, Default rule,
           },
       .expects =
           [] {
-            const Record record{};
-            return expectation(reach<First, Rest...>(record));
+            using Reached = decltype(reach<First, Rest...>(std::declval<Record &>()));
+            return expectation(As<std::remove_cvref_t<Reached>>{});
           },
   };
 }
@@ -208,9 +210,11 @@ std::span<const Subject *const> all_subjects() {
 }
 
 const Subject *find_subject(std::string_view name) {
-  for (const Subject *subject : all_subjects())
-    if (subject->name == name)
+  for (const Subject *subject : all_subjects()) {
+    if (subject->name == name) {
       return subject;
+    }
+  }
   return nullptr;
 }
 
@@ -227,9 +231,11 @@ std::string_view nearest(std::string_view name, std::span<const std::string_view
 std::string_view nearest_field(const Subject &subject, std::string_view name,
                                bool changeable_only) {
   std::vector<std::string_view> names;
-  for (const Field &field : subject.fields)
-    if (field.changeable || !changeable_only)
+  for (const Field &field : subject.fields) {
+    if (field.changeable || !changeable_only) {
       names.push_back(field.name);
+    }
+  }
   return names.empty() ? std::string_view{} : nearest(name, names);
 }
 

@@ -12,8 +12,9 @@ namespace {
 std::filesystem::path find_library() {
   static const char anchor = 0; // any object of this library
   Dl_info facts{};
-  if (::dladdr(&anchor, &facts) == 0 || facts.dli_fname == nullptr)
+  if (::dladdr(&anchor, &facts) == 0 || facts.dli_fname == nullptr) {
     return {};
+  }
   char resolved[PATH_MAX];
   const char *real = ::realpath(facts.dli_fname, resolved);
   return real != nullptr ? real : "";

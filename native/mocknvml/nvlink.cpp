@@ -15,8 +15,9 @@ LinkRecord need_link(const GpuRecord &gpu, unsigned link) {
 
 unsigned link_count(const GpuRecord &gpu) {
   unsigned count = 0;
-  for (const LinkRecord &link : gpu.links)
+  for (const LinkRecord &link : gpu.links) {
     count += link.present;
+  }
   return count;
 }
 
@@ -57,15 +58,17 @@ LinkRecord need_remote(const GpuRecord &gpu, unsigned number) {
 
 /// The far end: one of the machine's GPUs with its ids, a device beside them, or unknown.
 PciFacts remote_facts(const State &state, const LinkRecord &link) {
-  if (link.remote_pci_address.present == 0)
+  if (link.remote_pci_address.present == 0) {
     return unknown_device();
+  }
   const PciAddress &address = link.remote_pci_address.address;
   for (std::size_t index = 0; index < state.gpu_count(); ++index) {
     const GpuRecord gpu = state.gpu(index);
-    if (gpu.pci_address == address)
+    if (gpu.pci_address == address) {
       return {.address = address,
               .device_id = static_cast<unsigned>(gpu.pci_device_id.value),
               .subsystem_id = static_cast<unsigned>(gpu.pci_subsystem_id.value)};
+    }
   }
   return {.address = address, .device_id = 0, .subsystem_id = 0};
 }

@@ -13,11 +13,13 @@ Return none(Device device, unsigned *count) noexcept {
 
 #define PROCESS_LIST(kind)                                                                         \
   NVML_CALL(nvmlDeviceGet##kind##RunningProcesses)                                                 \
-  (Device device, unsigned *count, abi::ProcessInfo_v1 *) { return none(device, count); }          \
+  (Device device, unsigned *count, abi::ProcessInfo_v1 * /*infos*/) {                              \
+    return none(device, count);                                                                    \
+  }                                                                                                \
   NVML_CALL(nvmlDeviceGet##kind##RunningProcesses_v2)                                              \
-  (Device device, unsigned *count, abi::ProcessInfo *) { return none(device, count); }             \
+  (Device device, unsigned *count, abi::ProcessInfo * /*infos*/) { return none(device, count); }   \
   NVML_CALL(nvmlDeviceGet##kind##RunningProcesses_v3)                                              \
-  (Device device, unsigned *count, abi::ProcessInfo *) { return none(device, count); }
+  (Device device, unsigned *count, abi::ProcessInfo * /*infos*/) { return none(device, count); }
 
 PROCESS_LIST(Compute)
 PROCESS_LIST(Graphics)

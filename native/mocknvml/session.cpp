@@ -14,12 +14,14 @@ Session &Session::get() {
 
 void Session::initialise(unsigned flags) {
   require((flags & ~init_flags_known) == 0, Return::invalid_argument);
-  const std::lock_guard guard(mutex_);
-  if (uses_ == 0)
+  const std::scoped_lock guard(mutex_);
+  if (uses_ == 0) {
     state_ = std::make_shared<State>(state_path());
+  }
   const bool enough = state_->gpu_count() > 0 || (flags & init_flag_no_gpus) != 0;
-  if (!enough && uses_ == 0)
+  if (!enough && uses_ == 0) {
     state_.reset();
+  }
   require(enough, Return::gpu_not_found);
   ++uses_;
 }
@@ -27,10 +29,11 @@ void Session::initialise(unsigned flags) {
 void Session::shut_down() {
   std::shared_ptr<State> last;
   {
-    const std::lock_guard guard(mutex_);
+    const std::scoped_lock guard(mutex_);
     require(uses_ > 0, Return::uninitialized);
-    if (--uses_ > 0)
+    if (--uses_ > 0) {
       return;
+    }
     last = std::move(state_);
   }
   EventSets::get().close_all();
@@ -38,7 +41,7 @@ void Session::shut_down() {
 }
 
 std::shared_ptr<State> Session::state() {
-  const std::lock_guard guard(mutex_);
+  const std::scoped_lock guard(mutex_);
   require(uses_ > 0, Return::uninitialized);
   require(state_->is_whole(), Return::unknown);
   return state_;

@@ -56,9 +56,10 @@ std::array<Range, 3> used_parts(std::size_t gpus) {
 }
 
 void copy_used(const void *shared, MachineRecord &own, std::size_t gpus) {
-  for (const auto [offset, size] : used_parts(gpus))
+  for (const auto [offset, size] : used_parts(gpus)) {
     copy_out(static_cast<const std::byte *>(shared) + offset,
              reinterpret_cast<std::byte *>(&own) + offset, size);
+  }
 }
 
 static_assert(offsetof(MachineRecord, gpus) % 8 == 0 && offsetof(MachineRecord, pairs) % 8 == 0);
@@ -116,8 +117,9 @@ template <class Copy> void State::undisturbed(const Copy &copy) const {
     copy(reinterpret_cast<const std::byte *>(&image.copies[commit % 2]));
     std::atomic_thread_fence(std::memory_order_acquire);
     // The next commit goes into the other copy; only the one after it spoils this one.
-    if (image.header.writing.load(std::memory_order_relaxed) <= commit + 1)
+    if (image.header.writing.load(std::memory_order_relaxed) <= commit + 1) {
       return;
+    }
   }
 }
 
@@ -149,19 +151,20 @@ PairRecord State::pair(std::size_t a, std::size_t b) const {
 }
 
 std::unique_ptr<MachineRecord> State::everything() const {
-  auto machine = std::make_unique<MachineRecord>();
+  auto machine = std::make_unique_for_overwrite<MachineRecord>();
   const std::uint32_t gpus = gpu_count();
   undisturbed([&](const std::byte *facts) { copy_used(facts, *machine, gpus); });
   return machine;
 }
 
 void State::change(const std::function<void(Draft &)> &edit) {
-  if (!writable())
+  if (!writable()) {
     throw Failure{Return::no_permission};
+  }
   StateImage &image = file_.image();
   const Lock lock(image.header);
   const MachineRecord &current = image.copies[image.header.published.load() % 2];
-  const auto machine = std::make_unique<MachineRecord>();
+  const auto machine = std::make_unique_for_overwrite<MachineRecord>();
   copy_used(&current, *machine, current.gpu_count);
   Draft draft{.machine = *machine, .events = {}};
   edit(draft);
@@ -169,8 +172,9 @@ void State::change(const std::function<void(Draft &)> &edit) {
 }
 
 void State::publish(const Draft &draft) {
-  if (draft.events.size() > events_per_commit)
+  if (draft.events.size() > events_per_commit) {
     throw Failure{Return::insufficient_resources};
+  }
   StateImage &image = file_.image();
   StateHeader &header = image.header;
   const std::uint64_t commit = header.published.load(std::memory_order_relaxed) + 1;
@@ -182,8 +186,9 @@ void State::publish(const Draft &draft) {
     copy_in(&event, &image.ring[event.sequence % ring_size], sizeof(event));
   }
   auto *spare = reinterpret_cast<std::byte *>(&image.copies[commit % 2]);
-  for (const auto [offset, size] : used_parts(draft.machine.gpu_count))
+  for (const auto [offset, size] : used_parts(draft.machine.gpu_count)) {
     copy_in(reinterpret_cast<const std::byte *>(&draft.machine) + offset, spare + offset, size);
+  }
   header.published.store(commit, std::memory_order_release);
 
   if (!draft.events.empty()) {
@@ -209,8 +214,9 @@ bool State::read_event(std::uint64_t sequence, EventRecord &event) const {
 }
 
 void State::count_missed(std::uint64_t events) {
-  if (writable())
+  if (writable()) {
     file_.image().header.events_missed.fetch_add(events, std::memory_order_relaxed);
+  }
 }
 
 std::uint64_t State::events_missed() const {

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 
 namespace plumbline::mocknvml {
@@ -49,16 +50,20 @@ struct StateHeader {
 
 struct StateImage {
   StateHeader header;
-  alignas(64) std::array<MachineRecord, 2> copies;
-  alignas(64) std::array<EventRecord, ring_size> ring;
+  std::array<MachineRecord, 2> copies;
+  std::array<EventRecord, ring_size> ring;
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
-/// Why a state file cannot be used, as the driver library reports it.
-struct StateUnusable {
-  Return code;
-  std::string reason;
+/// Why a state file cannot be used, and how the driver library reports that.
+class StateUnusable : public std::runtime_error {
+public:
+  StateUnusable(Return code, const std::string &reason) : std::runtime_error(reason), code_(code) {}
+  [[nodiscard]] Return code() const { return code_; }
+
+private:
+  Return code_;
 };
 
 /// A mapped state file. Writable unless this process may only read it.

@@ -1,8 +1,10 @@
 // The driver as a whole: versions, names of processes, texts of return codes.
 #include "boundary.hpp"
 
-#include <fstream>
-#include <iterator>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <string>
 
 namespace plumbline::mocknvml {
 
@@ -55,14 +57,25 @@ std::string branch_of(std::string_view version) {
   return "r" + std::string(version.substr(0, version.find('.'))) + "_00";
 }
 
+/// The start of a file up to the first `end`; empty when it cannot be read.
+std::string read_until(const std::string &path, char end) {
+  std::array<char, 4096> start{};
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const ssize_t length = file < 0 ? 0 : ::read(file, start.data(), start.size());
+  if (file >= 0) {
+    ::close(file);
+  }
+  const std::string_view text(start.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
+  return std::string(text.substr(0, text.find(end)));
+}
+
 /// The program a process runs, as its first argument names it. Throws not_found.
 std::string process_name(unsigned pid) {
   const std::string folder = "/proc/" + std::to_string(pid);
-  std::ifstream arguments(folder + "/cmdline", std::ios::binary);
-  std::string name;
-  std::getline(arguments, name, '\0');
-  if (name.empty()) // a kernel thread
-    std::getline(std::ifstream(folder + "/comm"), name);
+  std::string name = read_until(folder + "/cmdline", '\0');
+  if (name.empty()) { // a kernel thread
+    name = read_until(folder + "/comm", '\n');
+  }
   require(!name.empty(), Return::not_found);
   return name;
 }
@@ -70,9 +83,11 @@ std::string process_name(unsigned pid) {
 } // namespace
 
 extern "C" __attribute__((visibility("default"))) const char *nvmlErrorString(Return code) {
-  for (const auto &[known, text] : error_texts)
-    if (known == code)
+  for (const auto &[known, text] : error_texts) {
+    if (known == code) {
       return text;
+    }
+  }
   return "Unknown Error";
 }
 

@@ -19,8 +19,9 @@ PairQuery ask(Device a, Device b) { return {.first = ask(a), .second = ask(b)}; 
 enum class P2pIndex : unsigned { read, write, nvlink, atomics, pci, count };
 
 P2pStatus p2p_status(const PairQuery &query, P2pIndex index) {
-  if (index != P2pIndex::nvlink)
+  if (index != P2pIndex::nvlink) {
     return query.pair().p2p;
+  }
   return joined_by_nvlink(query.first.gpu, query.second.gpu) ? P2pStatus::ok
                                                              : P2pStatus::not_supported;
 }
@@ -45,10 +46,12 @@ NVML_CALL(nvmlDeviceGetTopologyNearestGpus)
     require(is_level(level), Return::invalid_argument);
     std::vector<Device> near;
     for (std::size_t other = 0; other < query.state->gpu_count(); ++other) {
-      if (other == query.index || query.state->gpu(other).lost == Answer::yes)
+      if (other == query.index || query.state->gpu(other).lost == Answer::yes) {
         continue;
-      if (query.state->pair(query.index, other).ancestor == static_cast<Ancestor>(level))
+      }
+      if (query.state->pair(query.index, other).ancestor == static_cast<Ancestor>(level)) {
         near.push_back(handle_of(other));
+      }
     }
     put_list(near, count, devices);
   });

@@ -12,12 +12,11 @@ Return none(unsigned *count) noexcept {
   });
 }
 
-/// No index is valid.
-Return no_such(const void *target) noexcept {
-  return guarded([&] {
+/// No index of something there is none of is valid.
+Return no_such() noexcept {
+  return guarded([] {
     Session::get().state();
-    require(target == nullptr, Return::invalid_argument);
-    throw Failure{Return::invalid_argument};
+    throw Failure(Return::invalid_argument);
   });
 }
 
@@ -25,18 +24,20 @@ Return no_such(const void *target) noexcept {
 
 NVML_CALL(nvmlUnitGetCount)(unsigned *count) { return none(count); }
 
-NVML_CALL(nvmlUnitGetHandleByIndex)(unsigned, void **unit) { return no_such(unit); }
+NVML_CALL(nvmlUnitGetHandleByIndex)(unsigned /*index*/, void ** /*unit*/) { return no_such(); }
 
 NVML_CALL(nvmlGetExcludedDeviceCount)(unsigned *count) { return none(count); }
 
-NVML_CALL(nvmlGetExcludedDeviceInfoByIndex)(unsigned, abi::ExcludedDeviceInfo *info) {
-  return no_such(info);
+NVML_CALL(nvmlGetExcludedDeviceInfoByIndex)(unsigned /*index*/,
+                                            abi::ExcludedDeviceInfo * /*info*/) {
+  return no_such();
 }
 
 NVML_CALL(nvmlGetBlacklistDeviceCount)(unsigned *count) { return none(count); }
 
-NVML_CALL(nvmlGetBlacklistDeviceInfoByIndex)(unsigned, abi::ExcludedDeviceInfo *info) {
-  return no_such(info);
+NVML_CALL(nvmlGetBlacklistDeviceInfoByIndex)(unsigned /*index*/,
+                                             abi::ExcludedDeviceInfo * /*info*/) {
+  return no_such();
 }
 
 } // namespace plumbline::mocknvml

@@ -17,8 +17,9 @@ template <std::size_t N> struct Text {
   [[nodiscard]] bool empty() const { return data[0] == '\0'; }
 
   bool assign(std::string_view text) {
-    if (text.size() >= N)
+    if (text.size() >= N) {
       return false;
+    }
     std::memset(data, 0, N);
     std::memcpy(data, text.data(), text.size());
     return true;
@@ -44,7 +45,7 @@ struct OptionalNumber {
 };
 
 /// A number that is read and written in hexadecimal, padded to Digits.
-template <int Digits> struct Hexadecimal {
+template <unsigned Digits> struct Hexadecimal {
   std::uint64_t value;
 };
 

@@ -50,6 +50,42 @@ def text_of(found):
     return "machine 1\n" + "".join(f"{key} {value}\n" for key, value in found.items())
 
 
+class Bindings:
+    """Instances of the module pynvml: loading one takes longer than most tests."""
+
+    def __init__(self):
+        self.modules = []
+        self.taken = 0
+
+    def take(self, library):
+        if self.taken == len(self.modules):
+            self.modules.append(self._load(f"pynvml {self.taken}"))
+        module = self.modules[self.taken]
+        self.taken += 1
+        module.nvmlLib = library
+        module._nvmlLib_refcount = 0
+        module._nvmlGetFunctionPointer_cache.clear()
+        return module
+
+    @staticmethod
+    def _load(name):
+        path = importlib.util.find_spec("pynvml").origin
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # where its exceptions are defined while it loads
+        spec.loader.exec_module(module)
+        return module
+
+
+BINDINGS = Bindings()
+
+
+@pytest.fixture(autouse=True)
+def _bindings_are_given_back():
+    yield
+    BINDINGS.taken = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedMachine:
     folder: Path
@@ -106,14 +142,7 @@ class SimulatedMachine:
 
     def pynvml(self):
         """Return a pynvml of its own that has loaded this machine's library."""
-        name = f"pynvml of {self.folder}"
-        path = importlib.util.find_spec("pynvml").origin
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # where its exceptions are defined while it loads
-        spec.loader.exec_module(module)
-        module.nvmlLib = self.load()
-        return module
+        return BINDINGS.take(self.load())
 
     def environment(self):
         return os.environ | {"LD_LIBRARY_PATH": str(self.folder / "lib")}
