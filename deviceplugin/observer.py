@@ -46,6 +46,9 @@ class Observer:
     def withdrawn(self, resource: str) -> None:
         """A resource is no longer offered; its server and socket are gone."""
 
+    def directory_unusable(self, reason: str) -> None:
+        """The kubelet's directory cannot be written; it is tried again."""
+
     def kubelet_absent(self) -> None:
         """There is no kubelet.sock."""
 

@@ -30,17 +30,23 @@ class DevicePlugins:
         *,
         kubelet_dir: Path,
         backend: Backend,
+        kubelet_socket: str | None = names.KUBELET_SOCKET,
         observer: Observer | None = None,
         timing: Timing | None = None,
     ) -> None:
-        """Prepare to serve in ``kubelet_dir``, usually /var/lib/kubelet/device-plugins."""
+        """Prepare to serve in ``kubelet_dir``, usually /var/lib/kubelet/device-plugins.
+
+        ``kubelet_socket`` is where to register, relative to it; None: serve, never register.
+        """
         self._directory = kubelet_dir.absolute()
-        self._socket = self._directory / names.KUBELET_SOCKET
+        self._registers = kubelet_socket is not None
+        self._socket = self._directory / (kubelet_socket or names.KUBELET_SOCKET)
         self._lock = DirectoryLock(self._directory)
         self._observer = observer or Observer()
         self._timing = timing or Timing()
         self._around = Surroundings(
             kubelet_socket=self._socket,
+            registers=self._registers,
             kubelet=self._kubelet,
             backend=backend,
             observer=self._observer,
@@ -67,6 +73,13 @@ class DevicePlugins:
         self._wanted = wanted
         self._reconcile()
 
+    def hold(self) -> None:
+        """Take the directory, if it exists yet, before anything else is touched.
+
+        Raises DirectoryHeld when another instance serves it, OSError when it cannot be used.
+        """
+        self._hold()
+
     async def run(self) -> None:
         """Serve until cancelled or closed; either way the kubelet is told before the end.
 
@@ -78,15 +91,17 @@ class DevicePlugins:
             self._hold()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                watching = tasks.create_task(
-                    watch(self._directory, self._look, poll_s=self._timing.poll_s)
-                )
+                watching = [
+                    tasks.create_task(watch(each, self._look, poll_s=self._timing.poll_s))
+                    for each in sorted({self._directory, self._socket.parent})
+                ]
                 self._reconcile()
                 await self._closing.wait()
                 self._tasks = None
                 for resource in self._running.values():
                     resource.withdraw()
-                watching.cancel()
+                for task in watching:
+                    task.cancel()
         except BaseExceptionGroup as group:
             if len(group.exceptions) == 1:
                 raise group.exceptions[0] from None
@@ -104,7 +119,8 @@ class DevicePlugins:
             await self._closed.wait()
 
     def _kubelet(self) -> FileIdentity | None:
-        return identify_socket(self._socket) if self._lock.held else None
+        known = self._registers and self._lock.held
+        return identify_socket(self._socket) if known else None
 
     def _hold(self) -> None:
         fresh = not self._lock.held
@@ -112,9 +128,15 @@ class DevicePlugins:
             sockets.remove_leftovers(self._directory, prefix=PRIVATE_PREFIX)
 
     def _look(self) -> None:
-        self._hold()
+        try:
+            self._hold()
+        except OSError as error:
+            # A full or read-only disk for a while: what is served goes on being served.
+            notify(self._observer.directory_unusable, str(error))
         kubelet = self._kubelet()
-        if kubelet is None and (self._last_kubelet is not None or not self._looked):
+        if not self._registers:
+            pass
+        elif kubelet is None and (self._last_kubelet is not None or not self._looked):
             notify(self._observer.kubelet_absent)
         elif kubelet is not None and kubelet != self._last_kubelet and self._looked:
             notify(self._observer.kubelet_restarted)

@@ -26,6 +26,8 @@ class Surroundings:
     """What every resource of one directory shares."""
 
     kubelet_socket: Path
+    registers: bool
+    """False: serve the socket and tell no kubelet."""
     kubelet: Callable[[], FileIdentity | None]
     """Which kubelet.sock is there, if registering is allowed at all."""
     backend: Backend
@@ -111,6 +113,8 @@ class Resource:
 
     def _is_unknown(self) -> bool:
         """Return whether there is a kubelet that does not know this resource as it is."""
+        if not self._around.registers:
+            return not self._is_served()
         kubelet = self._around.kubelet()
         if kubelet is None:
             return False
@@ -121,6 +125,9 @@ class Resource:
 
     async def _attempt(self) -> None:
         kubelet = self._around.kubelet()
+        if not self._around.registers:
+            await self._only_serve()
+            return
         if kubelet is None:
             return
         started_s = asyncio.get_running_loop().time()
@@ -142,6 +149,12 @@ class Resource:
         self._stream_due = False
         self._known_by = kubelet
         self._known_since_s = asyncio.get_running_loop().time()
+
+    async def _only_serve(self) -> None:
+        try:
+            await self._serve()
+        except OSError as error:
+            notify(self._around.observer.register_failed, self._name, str(error))
 
     async def _serve(self) -> Endpoint:
         """Return an endpoint whose socket is there, replacing one whose socket is not."""

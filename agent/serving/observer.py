@@ -33,6 +33,10 @@ class LogObserver(Observer):
         """A resource is no longer offered."""
         logs.event("withdrawn", resource=resource)
 
+    def directory_unusable(self, reason: str) -> None:
+        """The kubelet's directory cannot be written; it is tried again."""
+        logs.error("kubelet_directory_unusable", reason=reason)
+
     def kubelet_absent(self) -> None:
         """There is no kubelet.sock."""
         logs.warning("kubelet_absent", doing="waiting for kubelet.sock")
