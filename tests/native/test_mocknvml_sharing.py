@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,21 @@ def test_the_machine_is_found_however_the_library_is_named(machine, tmp_path):
     assert made.run(script, tmp_path / "elsewhere" / "libnvidia-ml.so.1").strip() == "0"
     relative = os.path.relpath(made.library)
     assert made.run(script, relative).strip() == "0"
+
+
+def test_a_lock_that_was_held_when_the_power_went_holds_nobody_up(machine):
+    made = machine()
+    content = bytearray(made.state.read_bytes())
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+    start = content.index(boot_id)
+    content[start : start + len(boot_id)] = b"00000000-0000-0000-0000-000000000000"
+    lock = start + 40  # glibc's mutex begins with the thread that holds it
+    content[lock : lock + 4] = (1).to_bytes(4, "little")
+    made.state.write_bytes(content)
+    before = time.monotonic()
+    made.command("set gpu 0 memory_used_bytes 5")
+    assert time.monotonic() - before < 5
+    assert boot_id in made.state.read_bytes()
 
 
 # Forks children that mutate and watch one machine, kills them at random, replaces them.
