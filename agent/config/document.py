@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import TypeVar, get_args
 
 import msgspec
 import yaml
@@ -21,6 +21,8 @@ from agent.config.problems import Problem
 from agent.config.schema import Config
 from agent.config.section import ONE_OR_MANY, Section
 from agent.config.tree import RUN, is_section, leaves
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _YAML = "tag:yaml.org,2002:"
 _NULL, _MERGE = _YAML + "null", _YAML + "merge"
@@ -47,6 +49,8 @@ class Reading:
     name: str
     """Its path, as the operator gave it."""
     found: dict[str, Found] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    """File and line by path, of every value that was looked at."""
     problems: list[Problem] = field(default_factory=list)
 
     def where(self, node: yaml.Node) -> str:
@@ -61,17 +65,40 @@ class Reading:
 def read_document(text: str, name: str) -> Reading:
     """Return what a file says and what is wrong with it; ``name`` is what messages call it."""
     reading = Reading(name=name)
-    try:
-        root = yaml.compose(_without_json_tabs(text), Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        reading.problems.append(_syntax_problem(error, name))
-        return reading
-    except RecursionError:
-        reading.problems.append(Problem(where=name, path="", message="is nested too deeply"))
-        return reading
+    root = _compose(reading, text)
     if root is not None:
         _read_section(reading, root, Config, "")
     return reading
+
+
+def read_struct(text: str, name: str, *, kind: type[S]) -> tuple[S | None, Reading]:
+    """Return a file of another shape than a configuration as one value, and its problems.
+
+    None when there are some.
+    """
+    reading = Reading(name=name)
+    root = _compose(reading, text)
+    if root is None and not reading.problems:
+        keys = ", ".join(each.encode_name for each in msgspec.structs.fields(kind))
+        message = f"is empty; write {keys}, or remove the file"
+        reading.problems.append(Problem(where=name, path="", message=message))
+    value = None if root is None else _read_struct(reading, root, kind, "")
+    return value if isinstance(value, kind) else None, reading
+
+
+def _compose(reading: Reading, text: str) -> yaml.Node | None:
+    """Return the file as nodes; None for an empty one, or with a problem noted."""
+    problem: Problem
+    try:
+        root: yaml.Node | None = yaml.compose(_without_json_tabs(text), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        problem = _syntax_problem(error, reading.name)
+    except RecursionError:
+        problem = Problem(where=reading.name, path="", message="is nested too deeply")
+    else:
+        return root
+    reading.problems.append(problem)
+    return None
 
 
 def _read_section(reading: Reading, node: yaml.Node, section: type[Section], path: str) -> None:
@@ -88,6 +115,7 @@ def _read_section(reading: Reading, node: yaml.Node, section: type[Section], pat
 
 def _read(reading: Reading, node: yaml.Node, annotation: object, path: str) -> object:
     """Return the value of a node, or _MISSING with a problem noted."""
+    reading.places[path] = reading.where(node)
     chosen = _alternative(node, annotation)
     info = conversion.plain(chosen)
     if isinstance(info, inspect.StructType):
@@ -120,7 +148,10 @@ def _read_struct(
     needed = [f for f in msgspec.structs.fields(section) if f.required and f.name not in values]
     if len(reading.problems) == before:
         for each in needed:
-            reading.complain(node, _join(path, each.encode_name), "is missing")
+            expected = conversion.expectation(each.type)
+            reading.complain(
+                node, _join(path, each.encode_name), f"is missing; expected {expected}"
+            )
     return _MISSING if len(reading.problems) > before else section(**values)
 
 
@@ -186,7 +217,7 @@ def _entries(
     fields = {each.encode_name: each for each in msgspec.structs.fields(section)}
     for key, value in _pairs(reading, node, path):
         if key.value not in fields:
-            reading.complain(key, _join(path, key.value), _unknown(key.value, value, fields))
+            reading.complain(key, _join(path, key.value), _unknown(key.value, value, section))
         elif value.tag != _NULL:
             yield key.value, value, fields[key.value]
 
@@ -217,17 +248,20 @@ def _pairs(
     return list(own.values())
 
 
-def _unknown(key: str, value: yaml.Node, fields: dict[str, msgspec.structs.FieldInfo]) -> str:
+def _unknown(key: str, value: yaml.Node, section: type[msgspec.Struct]) -> str:
+    keys = [each.encode_name for each in msgspec.structs.fields(section)]
     elsewhere = [
         path
         for path in leaves()
-        if path.rpartition(".")[2].casefold() == key.casefold() and not path.startswith(RUN)
+        if path.rpartition(".")[2].casefold() == key.casefold()
+        and not path.startswith(RUN)
+        and issubclass(section, Section)
     ]
-    alike = conversion.nearest(key, fields) or next(iter(elsewhere), None)
+    alike = conversion.nearest(key, keys) or next(iter(elsewhere), None)
     said = f"unknown key (value: {_show(value)})"
     if alike is not None:
         return f"{said}; did you mean {alike!r}?"
-    return f"{said}; the keys here are {', '.join(sorted(fields))}"
+    return f"{said}; the keys here are {', '.join(sorted(keys))}"
 
 
 def _show(node: yaml.Node) -> str:

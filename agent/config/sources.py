@@ -5,6 +5,7 @@ This is the one module of the package that reads anything: the file the operator
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,27 +139,42 @@ def apply_all(sources: Sequence[Source]) -> Draft:
     return draft
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a configuration file.
+def read_text(
+    path: Path,
+    *,
+    kind: str = "configuration file",
+    advice: str = "correct --config-file (CONFIG_FILE) or the file's mount",
+) -> str:
+    """Return the text of a file that an operator wrote; ``kind`` is what messages call it.
 
     Raises ConfigError that names the file and what to do.
     """
     try:
-        if stat.S_ISFIFO(path.stat().st_mode):  # opening one would wait for a writer
-            raise ConfigError(f"{path} is a pipe; name a file")
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(
-            f"cannot read the configuration file {path}: {reason}; "
-            "correct --config-file (CONFIG_FILE) or the file's mount"
-        ) from error
+        raw = read_bytes(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot read the {kind} {path}: {reason}; {advice}") from error
     if len(raw) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path} is larger than 1 MiB; it is not a configuration file")
+        raise ConfigError(f"{path} is larger than 1 MiB; it is not a {kind}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
         ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a file holds, at most one byte more than ``MAX_FILE_BYTES``; never waits.
+
+    Raises OSError, ValueError for a path no file can have, ConfigError for what is no file.
+    """
+    if stat.S_ISFIFO(path.stat().st_mode):
+        raise ConfigError(f"{path} is a pipe; name a file")
+    # What became a pipe since, or a terminal, would otherwise wait for somebody to write.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        raw: bytes | None = file.read(MAX_FILE_BYTES + 1)
+    if raw is None:
+        raise ConfigError(f"{path} has nothing to read yet; name a file")
+    return raw

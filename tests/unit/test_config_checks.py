@@ -250,7 +250,11 @@ def test_a_resource_needs_pattern_and_name():
     )
 
     assert problems == [
-        "c.yaml:3: resources.gpus[0].name: is missing",
+        (
+            "c.yaml:3: resources.gpus[0].name: is missing; expected a resource name of "
+            "lower-case letters, digits, '-' and '.', of at most 63 characters with its prefix "
+            "nvidia.com/ (which may be left out)"
+        ),
         (
             "c.yaml:5: resources.mig[0].pattern: '' is not a pattern for a product name, where * "
             "stands for anything"
