@@ -80,11 +80,12 @@ def look(machine: Path | None, driver_root: Path = Path("/")) -> Inventory:
     """Read the node, or the simulated machine in a folder, once."""
     # Imported here: `plumbline --help` needs no driver bindings.
     from agent.discovery.inventory import observe  # noqa: PLC0415
-    from agent.discovery.library import Session, find_library  # noqa: PLC0415
+    from agent.discovery.library import Session  # noqa: PLC0415
+    from agent.discovery.locality import read_overrides  # noqa: PLC0415
 
-    node = Machine.live(find_library(driver_root)) if machine is None else simulated(machine)
+    node = Machine.live(driver_root) if machine is None else simulated(machine)
     with Session(node) as session:
-        return observe(session)
+        return observe(session, overrides=read_overrides(node.locality_file))
 
 
 def simulated(folder: Path) -> Machine:

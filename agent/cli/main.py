@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from agent.model.errors import PlumblineError
@@ -25,6 +26,9 @@ def _dispatch(arguments: list[str]) -> int:
     # The daemon shares its node with the workload: it starts without the command line's
     # libraries (typer and rich: 9 MiB and 100 ms).
     if arguments[:1] == ["run"]:
+        # The first thing a container's process 1 hears may be its end; until it serves, there
+        # is nothing to take back.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         from agent.daemon.run import run  # noqa: PLC0415
 
         return run(arguments[1:])

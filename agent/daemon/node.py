@@ -5,36 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 
 from agent.config.schema import Config
 from agent.config.xids import ignored_xids
+from agent.daemon.lookout import Lookout
+from agent.daemon.threads import in_thread
 from agent.discovery.events import (
     GpusChanged,
     Observation,
     UnattributedXid,
-    Watch,
+    UnwatchedGpu,
     WatchFault,
     XidEvent,
 )
-from agent.discovery.inventory import observe
-from agent.discovery.library import Session
-from agent.model.errors import PlumblineError
+from agent.model.errors import DriverReplacedError, NoDriverError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.health import Health
 from agent.planning.snapshot import Snapshot, build_snapshot
 from agent.telemetry import logs
 
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+# A driver may stumble once; GPUs are marked when it keeps on failing.
+FAILURES_TO_MARK = 3
+# A look takes well under a second, also on large machines.
+SLOW_LOOK_S = 10.0
+# How long the end waits for the driver to let go.
+CLOSE_S = 1.2
 
 
 class Node:
     """The node's state: one snapshot, replaced in whole.
 
-    Everything here happens on the event loop but the reading itself, which runs on the one
-    worker thread. ``publish`` is called on the loop with every new snapshot.
+    Everything here happens on the event loop but the reading itself. ``publish`` is called on
+    the loop with every new snapshot.
     """
 
     def __init__(
@@ -47,26 +51,29 @@ class Node:
     ) -> None:
         """Remember what to watch; ``start`` does the first look.
 
-        ``prepare`` runs on the worker thread before a snapshot is published: files that must
+        ``prepare`` runs on a worker thread before a snapshot is published: files that must
         exist by the time a container is started with what the snapshot offers.
         """
         self.snapshot: Snapshot | None = None
-        self._machine = machine
         self._config = config
         self._prepare = prepare
         self._publish = publish
         self._health = Health()
-        self._session: Session | None = None
-        self._watch: Watch | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="node")
+        self._lookout = Lookout(machine, self._hand_over)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._looking = False
         self._wanted = asyncio.Event()
 
     async def start(self) -> None:
         """Look once. Raises HardwareError (NoDriverError) when that fails."""
+        self._loop = asyncio.get_running_loop()
         await self._look()
 
     async def run(self) -> None:
-        """Look again whenever asked to; a look that fails keeps the last good snapshot."""
+        """Look again whenever asked to; a look that fails keeps the last good snapshot.
+
+        Raises DriverReplacedError when only a new process can go on.
+        """
         failures = 0
         while True:
             await self._wait(failures)
@@ -74,15 +81,19 @@ class Node:
             try:
                 await self._look()
                 failures = 0
-            except PlumblineError as error:
-                logs.error("discovery_failed", error=error, keeping_generation=self._generation())
+            except DriverReplacedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one bad look must not end the serving
                 failures += 1
+                self._note_failure(error, failures)
 
     async def close(self) -> None:
-        """Stop watching and let go of the driver."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._worker, self._let_go)
-        self._worker.shutdown(wait=False)
+        """Let go of the driver; a driver that hangs is left as it is."""
+        if self._looking:
+            logs.warning("look_abandoned", reason="the driver has not answered yet")
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(in_thread(self._lookout.close), CLOSE_S)
 
     def refresh(self, config: Config | None = None) -> None:
         """Ask for a new look, with a new configuration where one is given."""
@@ -101,64 +112,76 @@ class Node:
             case UnattributedXid(xid=xid, reason=reason):
                 logs.warning("xid_unattributed", xid=xid, reason=reason)
                 self.refresh()
+            case UnwatchedGpu(uuid=uuid, reason=reason, faulty=faulty):
+                logs.warning("gpu_unwatched", gpu=uuid, reason=reason, marked_unhealthy=faulty)
+                if faulty:
+                    self._apply(self._health.marked(uuid, f"its Xids cannot be heard: {reason}"))
             case WatchFault(reason=reason):
                 logs.error("watch_failed", reason=reason)
                 self.refresh()
 
     def _note_xid(self, uuid: str, xid: int) -> None:
         ignored = ignored_xids(self._config.plumbline)
-        health = self._health.after_xid(uuid, xid, ignored)
-        logs.warning("xid", gpu=uuid, xid=xid, ignored=xid in ignored)
-        if health is not self._health:
-            self._health = health
-            if self.snapshot is not None:
-                self._swap(self.snapshot.with_health(health))
+        if xid in ignored:
+            # An application can raise these as fast as it likes.
+            logs.debug("xid_ignored", gpu=uuid, xid=xid)
+            return
+        logs.warning("xid", gpu=uuid, xid=xid)
+        self._apply(self._health.after_xid(uuid, xid, ignored))
+
+    def _note_failure(self, error: Exception, failures: int) -> None:
+        what = (
+            str(error) if isinstance(error, PlumblineError) else f"{type(error).__name__}: {error}"
+        )
+        logs.error("look_failed", error=what, failures=failures, keeping=self._generation())
+        if isinstance(error, NoDriverError) or failures >= FAILURES_TO_MARK:
+            self._apply(self._health.with_driver_fault(what))
+
+    def _apply(self, health: Health) -> None:
+        """Publish a changed health at once, without a look."""
+        if health is self._health:
+            return
+        self._health = health
+        if self.snapshot is not None:
+            self._swap(self.snapshot.with_health(health))
 
     async def _wait(self, failures: int) -> None:
         if not failures:
             await self._wanted.wait()
             return
-        pause = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
-        try:
+        with contextlib.suppress(TimeoutError):
+            pause = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
             await asyncio.wait_for(self._wanted.wait(), pause)
-        except TimeoutError:
-            return
 
     async def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready = await loop.run_in_executor(self._worker, self._read, loop, self.snapshot)
-        known = self._health
-        for uuid, reason in ready.health.unhealthy.items():
-            known = known.marked(uuid, reason)
-        # An Xid may have come while the worker was reading: what is published knows it.
-        self._health = known
-        self._swap(ready if known == ready.health else ready.with_health(known))
+        self._looking = True
+        slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
+        try:
+            # What health was when the look began is merged below with what it has become.
+            ready = await in_thread(self._read, self._config, self._health, self.snapshot)
+            self._looking = False
+            self._health = _merged(self._health, ready.health)
+            await self._prepared(ready)
+        finally:
+            slow.cancel()
+        self._swap(ready if self._health == ready.health else ready.with_health(self._health))
 
-    def _read(self, loop: asyncio.AbstractEventLoop, previous: Snapshot | None) -> Snapshot:
-        """Read the node and prepare for what it offers; on the worker thread."""
-        if self._session is None:
-            self._session = Session(self._machine)
-        config = self._config
-        look_every_s = config.plumbline.health.poll_seconds
-        if self._watch is None:
-            # Watching starts before the look, so that nothing falls between them.
-            note = partial(_hand_over, loop, self.note)
-            self._watch = Watch(self._session, note, look_every_s=look_every_s)
-            self._watch.start()
-        self._watch.look_every_s = look_every_s
-        inventory = observe(
-            self._session,
-            dev_root=self._dev_root(config),
-            locality_file=config.plumbline.locality_file,
-        )
-        ready = build_snapshot(config, inventory, self._health, previous=previous)
-        self._prepare(ready)
-        return ready
+    def _read(self, config: Config, health: Health, previous: Snapshot | None) -> Snapshot:
+        inventory = self._lookout.look(config)
+        return build_snapshot(config, inventory, health.with_driver_fault(None), previous=previous)
 
-    def _dev_root(self, config: Config) -> str:
-        # A driver container brings its own /dev; without one the node's is ours too.
-        root = config.flags.plugin.container_driver_root
-        return root if self._machine.path(f"{root}/dev").is_dir() else "/"
+    async def _prepared(self, ready: Snapshot) -> None:
+        try:
+            await in_thread(self._prepare, ready)
+        except BaseException:
+            # What the look found out about health is published even so: a full disk must not
+            # keep a lost GPU on offer.
+            if self.snapshot is not None and self.snapshot.health != self._health:
+                self._swap(self.snapshot.with_health(self._health))
+            raise
+
+    def _note_slow(self) -> None:
+        logs.warning("look_slow", seconds=SLOW_LOOK_S, doing="waiting for the driver")
 
     def _swap(self, snapshot: Snapshot) -> None:
         after = self._generation() or 0
@@ -168,16 +191,15 @@ class Node:
     def _generation(self) -> int | None:
         return self.snapshot.generation if self.snapshot else None
 
-    def _let_go(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-        if self._session is not None:
-            self._session.close()
+    def _hand_over(self, seen: Observation) -> None:
+        """Pass an observation from a watching thread to the loop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(self.note, seen)
 
 
-def _hand_over(
-    loop: asyncio.AbstractEventLoop, take: Callable[[Observation], None], seen: Observation
-) -> None:
-    """Pass an observation from the watching thread to the loop."""
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-        loop.call_soon_threadsafe(take, seen)
+def _merged(now: Health, found: Health) -> Health:
+    """Return what is known now, with what a look found; the look speaks for the driver."""
+    for uuid, reason in found.unhealthy.items():
+        now = now.marked(uuid, reason)
+    return now.with_driver_fault(found.driver_fault)

@@ -18,8 +18,7 @@ from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
 from agent.daemon.node import Node
-from agent.discovery.library import find_library
-from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
+from agent.model.errors import ConfigError, HardwareError, KubeletError
 from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
 from agent.serving.backend import SnapshotBackend, offered_devices
@@ -41,9 +40,7 @@ def run(argv: Sequence[str]) -> int:
     if resolved.options.print_config:
         sys.stdout.write(print_config(resolved))
         return 0
-    logs.configure(
-        level=resolved.config.plumbline.log.level, form=resolved.config.plumbline.log.format
-    )
+    _configure_logs(resolved)
     return asyncio.run(Daemon(resolved).serve())
 
 
@@ -62,6 +59,7 @@ class Daemon:
         )
         self._plugins = DevicePlugins(
             kubelet_dir=Path(resolved.options.kubelet_dir),
+            kubelet_socket=resolved.options.kubelet_socket or None,
             backend=SnapshotBackend(lambda: self._node.snapshot),
             observer=LogObserver(),
         )
@@ -77,9 +75,13 @@ class Daemon:
             configured=describe(self._resolved) or "defaults",
         )
         try:
+            # First of all, because a second instance must touch nothing.
+            self._plugins.hold()
             await self._serve()
         except BaseExceptionGroup as group:
-            raise _cause(group) from group
+            raise _translated(_first(group)) from group
+        except (DevicePluginError, OSError) as error:
+            raise _translated(error) from error
         finally:
             await self._node.close()
         logs.event("stopped")
@@ -87,7 +89,6 @@ class Daemon:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            # First, because it takes the lock: a second instance must touch nothing.
             serving = tasks.create_task(self._plugins.run())
             background = [tasks.create_task(self._look_after_node())]
             if self._resolved.options.config_file:
@@ -96,7 +97,8 @@ class Daemon:
             logs.event("stopping")
             for task in background:
                 task.cancel()
-            await self._plugins.close()
+            # At once, not one after the other: both may have to wait for somebody.
+            await asyncio.gather(self._plugins.close(), self._node.close())
             serving.cancel()
 
     async def _look_after_node(self) -> None:
@@ -121,6 +123,7 @@ class Daemon:
             self._node.refresh()
             return
         changed = fresh != self._resolved
+        _configure_logs(fresh)
         logs.event("config_read", why=why, changed=changed)
         self._resolved = fresh
         self._node.refresh(_settled(fresh.config, self._machine))
@@ -142,11 +145,15 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload, "SIGHUP")
 
 
+def _configure_logs(resolved: Resolved) -> None:
+    wanted = resolved.config.plumbline.log
+    logs.configure(level=wanted.level, form=wanted.format)
+
+
 def _machine(resolved: Resolved) -> Machine:
     folder = resolved.options.machine
     if folder is None:
-        root = Path(resolved.config.flags.plugin.container_driver_root)
-        return Machine.live(find_library(root))
+        return Machine.live(Path(resolved.config.flags.plugin.container_driver_root))
     if not (Path(folder) / "state").is_file():
         raise ConfigError(
             f"--machine {folder}: no simulated machine there;"
@@ -162,13 +169,16 @@ def _settled(config: Config, machine: Machine) -> Config:
     return msgspec.structs.replace(config, flags=flags_)
 
 
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error that ended the daemon, in the agent's own words."""
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that ended the daemon: the first one of the group."""
     first: BaseException = group
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
-    if isinstance(first, DevicePluginError):
-        return KubeletError(str(first))
-    if isinstance(first, (PlumblineError, KeyboardInterrupt, SystemExit)):
-        return first
-    return group
+    return first
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Return an error of the kubelet's door in the agent's own words."""
+    if isinstance(error, (DevicePluginError, OSError)):
+        return KubeletError(str(error))
+    return error

@@ -1,7 +1,7 @@
 """Watches the driver: Xid events, GPUs that stop answering, GPUs that change.
 
-One thread does all of it, because NVML's wait blocks. It wakes for an event at once, and now
-and then to look whether the GPUs are still the ones it knew.
+Two threads, because NVML blocks: one waits for events, the other glances at every GPU now and
+then. A GPU that hangs on a glance thus keeps no other GPU's Xid from being heard.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import pynvml
 
-from agent.discovery.faults import explain, optional
+from agent.discovery.faults import explain, optional, translated
 from agent.discovery.gpus import Handle
 from agent.discovery.library import Session
 
-# How long one wait lasts: also the longest a stop waits for the thread.
+# How long one wait lasts: also the longest a stop waits for a thread that NVML lets go.
 WAIT_MS = 500
-BACK_OFF_S = (1.0, 2.0, 5.0, 10.0)
+BACK_OFF_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 # A watch that held this long ended for a new reason: back-off starts over.
 CALM_S = 60.0
 
@@ -43,6 +43,15 @@ class UnattributedXid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnwatchedGpu:
+    """A GPU's Xids cannot be heard: because it has none to tell, or because of a fault."""
+
+    uuid: str
+    reason: str
+    faulty: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpusChanged:
     """The set of GPUs, their readiness or their MIG mode is not what it was."""
 
@@ -54,11 +63,11 @@ class WatchFault:
     reason: str
 
 
-Observation = XidEvent | UnattributedXid | GpusChanged | WatchFault
+Observation = XidEvent | UnattributedXid | UnwatchedGpu | GpusChanged | WatchFault
 
 
 class Watch:
-    """The watching thread. ``notify`` is called on that thread for every observation."""
+    """The watching threads. ``notify`` is called on them for every observation."""
 
     def __init__(
         self,
@@ -68,79 +77,111 @@ class Watch:
         look_every_s: float,
     ) -> None:
         """Prepare to watch the GPUs of an open session."""
-        # Held so that NVML outlives the thread.
+        self.look_every_s = look_every_s
         self._session = session
         self._notify = notify
-        self.look_every_s = look_every_s
         self._stop = threading.Event()
-        self._known: tuple[object, ...] | None = None
-        self._thread = threading.Thread(target=self._run, name="nvml-events", daemon=True)
+        self._changed = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start watching."""
-        self._known = _fingerprint()
-        self._thread.start()
+        """Start watching: whatever happens after this call is noticed.
 
-    def close(self) -> None:
-        """Stop watching; returns within a second."""
+        Raises HardwareError (NoDriverError) when the driver does not let us.
+        """
+        with translated("watching the GPUs"):
+            known = _fingerprint(self._session)
+            events = _EventSet(self._notify)
+        self._threads = [
+            threading.Thread(target=self._listen, args=(events,), name="nvml-events", daemon=True),
+            threading.Thread(target=self._look, args=(known,), name="nvml-look", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> bool:
+        """Stop watching; False when a thread is still inside the driver after a second."""
         self._stop.set()
-        self._thread.join(timeout=2 * WAIT_MS / 1000)
+        until = time.monotonic() + 2 * WAIT_MS / 1000
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
+    def _listen(self, events: _EventSet) -> None:
         failures = 0
+        current: _EventSet | None = events
         while not self._stop.is_set():
             started = time.monotonic()
             try:
-                self._watch(_EventSet())
+                current = current or _EventSet(self._notify)
+                current = self._listen_on(current)
             except pynvml.NVMLError as error:
-                if time.monotonic() - started > CALM_S:
-                    failures = 0
+                failures = 0 if time.monotonic() - started > CALM_S else failures
                 self._notify(WatchFault(reason=explain(error)))
                 self._stop.wait(BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)])
                 failures += 1
+                current = self._renewed(current)
+        if current is not None:
+            current.free()
 
-    def _watch(self, events: _EventSet) -> None:
-        try:
-            while not self._stop.is_set():
-                self._listen(events, self.look_every_s)
-                if self._changed():
-                    # The new set listens before the old one is emptied: no event falls between.
-                    fresh = _EventSet()
-                    self._listen(events, 0)
-                    events.free()
-                    events = fresh
-        finally:
-            events.free()
-
-    def _listen(self, events: _EventSet, seconds: float) -> None:
-        until = time.monotonic() + seconds
+    def _listen_on(self, events: _EventSet) -> _EventSet:
+        """Pass events on until the GPUs changed or the watch closes; return the set to go on."""
         while not self._stop.is_set():
-            left_ms = int(1000 * (until - time.monotonic()))
-            observation = events.wait(max(0, min(WAIT_MS, left_ms)))
+            observation = events.wait(WAIT_MS)
             if observation is not None:
                 self._notify(observation)
-            elif left_ms <= 0:
-                return
+            if self._changed.is_set():
+                self._changed.clear()
+                return self._renewed(events) or events
+        return events
 
-    def _changed(self) -> bool:
-        seen = _fingerprint()
-        if seen == self._known:
-            return False
-        self._known = seen
-        self._notify(GpusChanged())
-        return True
+    def _renewed(self, old: _EventSet | None) -> _EventSet | None:
+        """Return a set for the GPUs of now, or None; the old one is emptied and given back.
+
+        The new set listens before the old one is emptied: no event falls between.
+        """
+        try:
+            fresh = _EventSet(self._notify)
+        except pynvml.NVMLError as error:
+            self._notify(WatchFault(reason=explain(error)))
+            return old
+        if old is not None:
+            with contextlib.suppress(pynvml.NVMLError):
+                while (observation := old.wait(0)) is not None:
+                    self._notify(observation)
+            old.free()
+        return fresh
+
+    def _look(self, known: tuple[object, ...]) -> None:
+        looked = time.monotonic()
+        # In slices, so that a shorter interval takes effect at once.
+        while not self._stop.wait(min(self.look_every_s, WAIT_MS / 1000)):
+            if time.monotonic() - looked < self.look_every_s:
+                continue
+            looked = time.monotonic()
+            try:
+                seen = _fingerprint(self._session)
+            except pynvml.NVMLError as error:
+                # Told once: the driver as a whole has stopped answering.
+                seen = ("driver", error.value)
+            if seen != known:
+                known = seen
+                self._changed.set()
+                self._notify(GpusChanged())
 
 
 class _EventSet:
     """An NVML event set registered for the Xids of every GPU that answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, notify: Callable[[Observation], None]) -> None:
         self._events = pynvml.nvmlEventSetCreate()
         # By handle: a GPU that is lost by the time of its event no longer tells its UUID.
         self._uuids: dict[int, str] = {}
         try:
             for index in range(pynvml.nvmlDeviceGetCount()):
-                self._register(index)
+                unwatched = self._register(index)
+                if unwatched is not None:
+                    notify(unwatched)
         except pynvml.NVMLError:
             self.free()
             raise
@@ -166,26 +207,33 @@ class _EventSet:
             return UnattributedXid(xid=xid, reason="the event names a GPU that was not listed")
         return XidEvent(uuid=uuid, xid=xid)
 
-    def _register(self, index: int) -> None:
+    def _register(self, index: int) -> UnwatchedGpu | None:
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             uuid = pynvml.nvmlDeviceGetUUID(handle)
-            supported = optional(pynvml.nvmlDeviceGetSupportedEventTypes, handle) or 0
-            wanted = supported & pynvml.nvmlEventTypeXidCriticalError
-            if wanted:
-                pynvml.nvmlDeviceRegisterEvents(handle, wanted, self._events)
-                self._uuids[_identity(handle)] = uuid
         except pynvml.NVMLError:
             # Discovery reports it as unavailable; there is nothing of it to wait for.
-            return
+            return None
+        try:
+            supported = pynvml.nvmlDeviceGetSupportedEventTypes(handle)
+            if not supported & pynvml.nvmlEventTypeXidCriticalError:
+                return UnwatchedGpu(uuid=uuid, reason="it reports no Xids", faulty=False)
+            wanted = pynvml.nvmlEventTypeXidCriticalError
+            pynvml.nvmlDeviceRegisterEvents(handle, wanted, self._events)
+        except pynvml.NVMLError as error:
+            unsupported = error.value == pynvml.NVML_ERROR_NOT_SUPPORTED
+            return UnwatchedGpu(uuid=uuid, reason=explain(error), faulty=not unsupported)
+        self._uuids[_identity(handle)] = uuid
+        return None
 
 
 def _identity(handle: Handle) -> int:
     return ctypes.cast(handle, ctypes.c_void_p).value or 0
 
 
-def _fingerprint() -> tuple[object, ...]:
-    return tuple(_glance(index) for index in range(pynvml.nvmlDeviceGetCount()))
+def _fingerprint(session: Session) -> tuple[object, ...]:
+    gpus = tuple(_glance(index) for index in range(pynvml.nvmlDeviceGetCount()))
+    return (session.is_replaced, *gpus)
 
 
 def _glance(index: int) -> object:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pynvml
 
-from agent.discovery.faults import explain, optional, translated
+from agent.discovery.faults import Questions, explain, translated
 from agent.model.inventory import (
     Distance,
     Fabric,
@@ -24,6 +24,8 @@ from agent.model.inventory import (
 
 # A handle is an opaque pointer of pynvml's own making.
 Handle = Any
+# Questions.ask, of one GPU.
+Ask = Callable[..., Any]
 # nvmlPciInfo_t, as pynvml fills it.
 PciInfo = Any
 
@@ -86,6 +88,8 @@ class GpuReading:
     links: tuple[Link, ...]
     c2c_links: int
     fabric: Fabric | None
+    oddities: tuple[str, ...]
+    """What the driver refused to tell without a good reason."""
 
 
 def read_gpus() -> tuple[tuple[GpuReading, ...], tuple[UnavailableGpu, ...]]:
@@ -108,8 +112,11 @@ def read_gpus() -> tuple[tuple[GpuReading, ...], tuple[UnavailableGpu, ...]]:
 
 def common_ancestor(a: Handle, b: Handle) -> Distance | None:
     """Return the PCIe distance of two GPUs as the driver sees it; None when it will not say."""
-    level = optional(pynvml.nvmlDeviceGetTopologyCommonAncestor, a, b)
-    return None if level is None else ANCESTORS.get(level)
+    try:
+        return ANCESTORS.get(pynvml.nvmlDeviceGetTopologyCommonAncestor(a, b))
+    except pynvml.NVMLError:
+        # Either GPU may have been lost since it was read: sysfs still knows where they sit.
+        return None
 
 
 def parse_address(bus_id: str | bytes) -> PciAddress:
@@ -132,31 +139,34 @@ def _read_gpu(index: int) -> GpuReading | UnavailableGpu:
 
 
 def _read_facts(index: int, handle: Handle, *, uuid: str, address: PciAddress) -> GpuReading:
-    capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+    questions = Questions()
+    ask = questions.ask
+    capability = ask(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
     return GpuReading(
         handle=handle,
         index=index,
         uuid=uuid,
         name=pynvml.nvmlDeviceGetName(handle),
         address=address,
-        brand=BRANDS.get(optional(pynvml.nvmlDeviceGetBrand, handle)),
-        architecture=ARCHITECTURES.get(optional(pynvml.nvmlDeviceGetArchitecture, handle)),
+        brand=BRANDS.get(ask(pynvml.nvmlDeviceGetBrand, handle)),
+        architecture=ARCHITECTURES.get(ask(pynvml.nvmlDeviceGetArchitecture, handle)),
         compute_capability=capability and f"{capability[0]}.{capability[1]}",
-        serial=optional(pynvml.nvmlDeviceGetSerial, handle),
-        minor=optional(pynvml.nvmlDeviceGetMinorNumber, handle),
+        serial=ask(pynvml.nvmlDeviceGetSerial, handle),
+        minor=ask(pynvml.nvmlDeviceGetMinorNumber, handle),
         module_id=_module_id(handle),
-        board_id=optional(pynvml.nvmlDeviceGetBoardId, handle),
+        board_id=ask(pynvml.nvmlDeviceGetBoardId, handle),
         memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
-        memory_numa_node=_memory_numa_node(handle),
-        cpu_affinity=_affinity(pynvml.nvmlDeviceGetCpuAffinity, handle),
+        memory_numa_node=_memory_numa_node(ask, handle),
+        cpu_affinity=_affinity(ask, pynvml.nvmlDeviceGetCpuAffinity, handle),
         memory_affinity=_affinity(
-            pynvml.nvmlDeviceGetMemoryAffinity, handle, pynvml.NVML_AFFINITY_SCOPE_NODE
+            ask, pynvml.nvmlDeviceGetMemoryAffinity, handle, pynvml.NVML_AFFINITY_SCOPE_NODE
         ),
-        pcie=_read_pcie(handle),
-        mig=_read_mig(handle),
-        links=_read_links(handle),
-        c2c_links=_read_c2c(handle),
-        fabric=_read_fabric(handle),
+        pcie=_read_pcie(ask, handle),
+        mig=_read_mig(ask, handle),
+        links=_read_links(ask, handle),
+        c2c_links=_read_c2c(ask, handle),
+        fabric=_read_fabric(ask, handle),
+        oddities=tuple(questions.oddities),
     )
 
 
@@ -167,13 +177,15 @@ def _module_id(handle: Handle) -> int | None:
     return module.value if code == pynvml.NVML_SUCCESS else None
 
 
-def _memory_numa_node(handle: Handle) -> int | None:
-    node = optional(pynvml.nvmlDeviceGetNumaNodeId, handle)
+def _memory_numa_node(ask: Ask, handle: Handle) -> int | None:
+    node = ask(pynvml.nvmlDeviceGetNumaNodeId, handle)
     return None if node is None or node < 0 else node
 
 
-def _affinity(call: Callable[..., list[int]], handle: Handle, *scope: int) -> tuple[int, ...]:
-    words = optional(call, handle, AFFINITY_WORDS, *scope)
+def _affinity(
+    ask: Ask, call: Callable[..., list[int]], handle: Handle, *scope: int
+) -> tuple[int, ...]:
+    words = ask(call, handle, AFFINITY_WORDS, *scope)
     if words is None:
         return ()
     return tuple(
@@ -181,42 +193,42 @@ def _affinity(call: Callable[..., list[int]], handle: Handle, *scope: int) -> tu
     )
 
 
-def _read_pcie(handle: Handle) -> PcieLink:
+def _read_pcie(ask: Ask, handle: Handle) -> PcieLink:
     return PcieLink(
-        max_generation=optional(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
-        max_width=optional(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
-        current_generation=optional(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
-        current_width=optional(pynvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
+        max_generation=ask(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+        max_width=ask(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        current_generation=ask(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
+        current_width=ask(pynvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
     )
 
 
-def _read_mig(handle: Handle) -> MigMode | None:
-    modes = optional(pynvml.nvmlDeviceGetMigMode, handle)
+def _read_mig(ask: Ask, handle: Handle) -> MigMode | None:
+    modes = ask(pynvml.nvmlDeviceGetMigMode, handle)
     if modes is None:
         return None
     return MigMode(current=bool(modes[0]), pending=bool(modes[1]))
 
 
-def _read_links(handle: Handle) -> tuple[Link, ...]:
+def _read_links(ask: Ask, handle: Handle) -> tuple[Link, ...]:
     links = []
     for index in range(pynvml.NVML_NVLINK_MAX_LINKS):
-        state = optional(pynvml.nvmlDeviceGetNvLinkState, handle, index)
+        state = ask(pynvml.nvmlDeviceGetNvLinkState, handle, index)
         if state is None:
             # Links are numbered without gaps: the first that is refused ends them.
             break
-        links.append(_read_link(handle, index, active=bool(state)))
+        links.append(_read_link(ask, handle, index, active=bool(state)))
     return tuple(links)
 
 
-def _read_link(handle: Handle, index: int, *, active: bool) -> Link:
+def _read_link(ask: Ask, handle: Handle, index: int, *, active: bool) -> Link:
     peer = LINK_PEERS.get(
-        optional(pynvml.nvmlDeviceGetNvLinkRemoteDeviceType, handle, index), LinkPeer.UNKNOWN
+        ask(pynvml.nvmlDeviceGetNvLinkRemoteDeviceType, handle, index), LinkPeer.UNKNOWN
     )
-    remote = optional(pynvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, index)
+    remote = ask(pynvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, index)
     return Link(
         index=index,
         active=active,
-        version=optional(pynvml.nvmlDeviceGetNvLinkVersion, handle, index),
+        version=ask(pynvml.nvmlDeviceGetNvLinkVersion, handle, index),
         peer=peer,
         peer_address=_peer_address(remote),
     )
@@ -229,16 +241,16 @@ def _peer_address(remote: PciInfo | None) -> PciAddress | None:
     return parse_address(remote.busId)
 
 
-def _read_c2c(handle: Handle) -> int:
-    values = optional(pynvml.nvmlDeviceGetFieldValues, handle, [pynvml.NVML_FI_DEV_C2C_LINK_COUNT])
+def _read_c2c(ask: Ask, handle: Handle) -> int:
+    values = ask(pynvml.nvmlDeviceGetFieldValues, handle, [pynvml.NVML_FI_DEV_C2C_LINK_COUNT])
     if values is None or values[0].nvmlReturn != pynvml.NVML_SUCCESS:
         return 0
     return int(values[0].value.uiVal)
 
 
-def _read_fabric(handle: Handle) -> Fabric | None:
+def _read_fabric(ask: Ask, handle: Handle) -> Fabric | None:
     info = pynvml.c_nvmlGpuFabricInfoV_t()
-    if optional(pynvml.nvmlDeviceGetGpuFabricInfoV, handle, ctypes.byref(info)) is None:
+    if ask(pynvml.nvmlDeviceGetGpuFabricInfoV, handle, ctypes.byref(info)) is None:
         return None
     state = FABRIC_STATES.get(info.state)
     if state is None:

@@ -8,7 +8,7 @@ from itertools import combinations, product
 import pynvml
 
 from agent import _native
-from agent.discovery import gpus, locality, sysfs
+from agent.discovery import gpus, sysfs
 from agent.discovery.device_nodes import DeviceNodes
 from agent.discovery.faults import optional, translated
 from agent.discovery.gpus import GpuReading
@@ -18,30 +18,26 @@ from agent.model.inventory import Distance, Gpu, Inventory, Nic, PairDistance
 Overrides = Mapping[frozenset[str], Distance]
 
 
-def observe(
-    session: Session, *, dev_root: str = "/", locality_file: str | None = None
-) -> Inventory:
+def observe(session: Session, *, overrides: Overrides, dev_root: str = "/") -> Inventory:
     """Read the whole node once.
 
-    ``dev_root`` is where its ``/dev`` is mounted for us; ``locality_file`` replaces the
-    machine's own (docs/locality.md).
+    ``overrides`` are the operator's distances (discovery.locality); ``dev_root`` is where the
+    node's ``/dev`` is mounted for us.
 
-    Raises HardwareError when the driver cannot list its GPUs, ConfigError when the locality
-    file cannot be used. A single GPU, NIC or file that fails never raises: it is absent, and
-    the Inventory says why.
+    Raises HardwareError when the driver cannot list its GPUs. A single GPU, NIC or file that
+    fails never raises: it is absent, and the Inventory says why.
     """
+    machine = session.machine
     with translated("asking for the driver's version"):
         driver_version = pynvml.nvmlSystemGetDriverVersion()
         nvml_version = pynvml.nvmlSystemGetNVMLVersion()
         cuda = optional(pynvml.nvmlSystemGetCudaDriverVersion) or 0
-    machine = session.machine
-    override_file = machine.path(locality_file) if locality_file else machine.locality_file
-    overrides = locality.read_overrides(override_file)
     tree = _native.read_system(str(machine.root))
     readings, unavailable = gpus.read_gpus()
     nics = sysfs.nics(tree)
     nodes = DeviceNodes(machine, dev_root)
     pairs, unknown = _distances(tree, readings, nics, overrides)
+    odd = tuple(f"GPU {r.uuid}: {oddity}" for r in readings for oddity in r.oddities)
     return Inventory(
         driver_version=driver_version,
         nvml_version=nvml_version,
@@ -52,7 +48,8 @@ def observe(
         numa_nodes=sysfs.numa_nodes(tree),
         pairs=pairs,
         control_nodes=nodes.control_nodes(),
-        warnings=(*tree.warnings, *unknown, *_unused(overrides, readings, nics)),
+        feature_nodes=nodes.feature_nodes(),
+        warnings=(*tree.warnings, *odd, *unknown, *_unused(overrides, readings, nics)),
     )
 
 

@@ -27,13 +27,10 @@ LIBRARY_FOLDERS = (
 )
 
 
-def find_library(driver_root: Path) -> str:
-    """Return the driver library below a driver root, or its SONAME for the loader to find."""
-    for folder in LIBRARY_FOLDERS:
-        candidate = driver_root / folder / NVML_SONAME
-        if candidate.exists():
-            return str(candidate)
-    return NVML_SONAME
+def find_library(driver_root: Path) -> Path | None:
+    """Return the driver library below a driver root; None when there is none."""
+    candidates = (driver_root / folder / NVML_SONAME for folder in LIBRARY_FOLDERS)
+    return next((path for path in candidates if path.exists()), None)
 
 
 class Session:
@@ -43,7 +40,7 @@ class Session:
     """
 
     def __init__(self, machine: Machine) -> None:
-        """Load the machine's library and initialise NVML."""
+        """Find and load the machine's library and initialise NVML."""
         self.machine = machine
         self._library = _load(machine)
         with faults.translated("starting NVML"):
@@ -54,6 +51,19 @@ class Session:
                 f"this process already talks to another driver library than"
                 f" {machine.nvml_library}; look at each machine from a process of its own"
             )
+        self._file = _loaded_file()
+        self._identity = self._file and _identity(self._file)
+
+    @property
+    def is_replaced(self) -> bool:
+        """True when another library stands where ours was loaded from.
+
+        What is loaded cannot be exchanged in a running process. A library that is merely gone
+        may be one that is just being unpacked.
+        """
+        if self._file is None or self._identity is None:
+            return False
+        return _identity(self._file) not in {None, self._identity}
 
     def close(self) -> None:
         """Shut NVML down. A driver that is gone by now is no reason to fail."""
@@ -75,12 +85,33 @@ class Session:
 
 
 def _load(machine: Machine) -> ctypes.CDLL:
+    found = None if machine.driver_root is None else find_library(machine.driver_root)
+    name = machine.nvml_library if found is None else str(found)
     # pynvml asks the loader for the SONAME; a library of that SONAME that is already in the
     # process is what the loader then returns. So loading ours first is all it takes.
     try:
-        return ctypes.CDLL(machine.nvml_library)
+        return ctypes.CDLL(name)
     except OSError as error:
+        root = "" if machine.driver_root is None else f" below {machine.driver_root} nor"
         raise NoDriverError(
-            f"no NVIDIA driver library {machine.nvml_library} ({error});"
+            f"no NVIDIA driver library {name}{root} on the loader's path ({error});"
             f" install the driver, or name a simulated machine with --machine DIR"
         ) from error
+
+
+def _loaded_file() -> Path | None:
+    """Return the name under which the library in this process was found (proc(5), maps)."""
+    with Path("/proc/self/maps").open() as maps:
+        for line in maps:
+            # address perms offset dev inode path; the path is that of the versioned file
+            path = Path(line.split(maxsplit=5)[-1].rstrip("\n"))
+            if path.name.startswith("libnvidia-ml.so"):
+                return path.parent / NVML_SONAME
+    return None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None

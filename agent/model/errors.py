@@ -3,7 +3,8 @@
     PlumblineError
     |-- ConfigError       the operator's input: a flag, a file, a profile, a capture
     |-- HardwareError     the machine: no driver, a lost GPU, a refused call
-    |   `-- NoDriverError    there is no driver to ask (commands exit 3)
+    |   |-- NoDriverError    there is no driver to ask (commands exit 3)
+    |   `-- DriverReplacedError   the loaded driver library is no longer the node's
     |-- KubeletError      the kubelet or its directory
     `-- ClusterError      the API server
 
@@ -32,6 +33,10 @@ class NoDriverError(HardwareError):
     """No NVIDIA driver answers on this machine."""
 
     exit_code = 3
+
+
+class DriverReplacedError(HardwareError):
+    """Another driver library was installed: only a new process can load it."""
 
 
 class KubeletError(PlumblineError):

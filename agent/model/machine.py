@@ -19,11 +19,14 @@ class Machine:
     root: Path
     nvml_library: str
     """What ``dlopen`` is given: a bare SONAME (the loader's search path) or an absolute path."""
+    driver_root: Path | None = None
+    """Where the library is looked for first, each time NVML is started: a driver container may
+    fill it long after we began."""
 
     @classmethod
-    def live(cls, nvml_library: str = NVML_SONAME) -> Machine:
+    def live(cls, driver_root: Path | None = None) -> Machine:
         """Return the node this process runs on."""
-        return cls(root=Path("/"), nvml_library=nvml_library)
+        return cls(root=Path("/"), nvml_library=NVML_SONAME, driver_root=driver_root)
 
     @classmethod
     def simulated(cls, folder: Path) -> Machine:

@@ -1,7 +1,7 @@
 """Which GPUs may be handed out, and why not: a pure fold over what was observed.
 
-A mark stays until the process restarts. Recovery and a policy per kind of fault will be
-further transitions of this same value.
+A mark on a GPU stays until the process restarts. Recovery and a policy per kind of fault will
+be further transitions of this same value. A fault of the driver as a whole ends with it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,20 @@ class Health:
     """The GPUs that must not be handed out, by UUID, each with the reason."""
 
     unhealthy: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    driver_fault: str | None = None
+    """Why no GPU can be used at all, while that is so."""
 
     def is_healthy(self, uuid: str) -> bool:
         """Return True when nothing speaks against the GPU."""
-        return uuid not in self.unhealthy
+        return self.reason(uuid) is None
+
+    def reason(self, uuid: str) -> str | None:
+        """Return why a GPU must not be handed out; None when it may."""
+        return self.driver_fault or self.unhealthy.get(uuid)
+
+    def with_driver_fault(self, reason: str | None) -> Health:
+        """Return the health while the driver fails, or after it answers again (None)."""
+        return self if reason == self.driver_fault else replace(self, driver_fault=reason)
 
     def after_xid(self, uuid: str, xid: int, ignored: Container[int]) -> Health:
         """Return the health after an Xid event; an ignored code changes nothing."""

@@ -8,6 +8,7 @@ import pytest
 from agent.cli import topology
 from agent.discovery.inventory import observe
 from agent.discovery.library import Session
+from agent.discovery.locality import read_overrides
 from agent.model.errors import NoDriverError
 from agent.model.machine import Machine
 
@@ -19,7 +20,7 @@ def inventory():
     except NoDriverError as error:
         pytest.skip(f"needs a GPU: {error}")
     with session:
-        yield observe(session)
+        yield observe(session, overrides=read_overrides(session.machine.locality_file))
 
 
 def test_every_gpu_the_driver_lists_is_there(inventory):

@@ -72,13 +72,27 @@ async def test_an_ignored_xid_marks_nothing():
         assert await node.unhealthy(1) == {node.uuid(2)}
 
 
-async def test_an_xid_during_the_first_look_is_not_missed():
+XID_AFTER_READING = """
+import subprocess, sys
+from agent.daemon import lookout
+
+read = lookout.observe
+
+def observe(session, **facts):
+    inventory = read(session, **facts)
+    folder = str(session.machine.root)
+    command = [sys.executable, "-m", "agent.cli.main", "machine", "xid", folder, "5", "48"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    lookout.observe = read
+    return inventory
+
+lookout.observe = observe
+"""
+
+
+async def test_an_xid_between_the_first_look_and_the_first_list_is_not_missed():
     async with simulated_node() as node:
-        starting = asyncio.create_task(node.serving())
-        while not starting.done():
-            machines.inject_xid(node.machine, "5", 48)
-            await asyncio.sleep(0.01)
-        await starting
+        await node.serving(before=XID_AFTER_READING)
 
         assert await node.unhealthy(1) == {node.uuid(5)}
 

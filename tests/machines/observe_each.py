@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.discovery.inventory import observe
 from agent.discovery.library import Session
+from agent.discovery.locality import read_overrides
 from agent.model.machine import Machine
 
 
@@ -18,7 +19,9 @@ def observe_in_child(folder):
     child = os.fork()
     if not child:
         with os.fdopen(writer, "wb") as out, Session(Machine.simulated(folder)) as session:
-            pickle.dump(observe(session), out)
+            pickle.dump(
+                observe(session, overrides=read_overrides(session.machine.locality_file)), out
+            )
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as found:

@@ -17,7 +17,7 @@ from deviceplugin.standin.kubelet import Kubelet
 from deviceplugin.standin.pods import Container, Pod
 
 GPU = "nvidia.com/gpu"
-MEMORY = Path("/dev/shm")
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @dataclass
@@ -36,19 +36,22 @@ class Node:
     def log(self) -> Path:
         return self.folder / "daemon.log"
 
-    async def start(self, *flags, env=None):
-        """Start a daemon; its log goes to ``log``."""
+    async def start(self, *flags, env=None, before=""):
+        """Start a daemon; its log goes to ``log``.
+
+        ``before`` is Python to run in its process first: to stand in for a driver or a disk
+        that behaves as no simulated machine can be made to.
+        """
+        program = f"{before}\nfrom agent.cli.main import main\nmain()"
         with self.log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                "agent.cli.main",
+                "-c",
+                program,
                 "run",
-                "--machine",
-                str(self.machine),
+                *(flags if "--driver-root-ctr-path" in flags else self._on_machine(flags)),
                 "--kubelet-dir",
                 str(self.kubelet.directory),
-                *flags,
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "PLUMBLINE_LOG_LEVEL": "debug", **(env or {})},
@@ -56,14 +59,17 @@ class Node:
         self.processes.append(process)
         return process
 
+    def _on_machine(self, flags):
+        return ("--machine", str(self.machine), *flags)
+
     async def stop(self, process, *, within_s=2.0):
         """Send SIGTERM; return the exit code."""
         process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(process.wait(), within_s)
 
-    async def serving(self, *flags, env=None):
+    async def serving(self, *flags, env=None, before=""):
         """Start a daemon and wait until the kubelet has its devices."""
-        process = await self.start(*flags, env=env)
+        process = await self.start(*flags, env=env, before=before)
         devices = asyncio.create_task(self.kubelet.devices(GPU, timeout_s=20))
         died = asyncio.create_task(process.wait())
         await asyncio.wait({devices, died}, return_when=asyncio.FIRST_COMPLETED)
@@ -109,7 +115,7 @@ async def simulated_node(profile="dgx-h100", *, rules=None, listening=True):
     """Yield a Node; whatever was started on it is gone afterwards."""
     # Not tmp_path: a unix socket's path has 107 bytes, and memory makes thousands of small
     # files seven times faster than a disk.
-    folder = Path(tempfile.mkdtemp(prefix="pl-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="pl-", dir=MEMORY))
     node = Node(folder, Kubelet(folder / "kubelet", rules=rules))
     try:
         machines.create(profile, node.machine)
