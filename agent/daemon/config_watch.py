@@ -85,8 +85,8 @@ class _Lookout:
         try:
             self._inotify = Inotify()
             self._sees_all = self._watch(path)
-        except OSError:
-            # No instance or no watch left, no right to look, no working directory.
+        except (OSError, ValueError):
+            # No instance or no watch left, no right to look, a name that cannot be.
             self._sees_all = False
 
     def __enter__(self) -> Self:
