@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -61,6 +60,7 @@ async def simulated_node(profile: str = "dgx-h100"):
 @contextlib.asynccontextmanager
 async def daemon(folder: Path, kubelet: Kubelet):
     """Start the daemon; yield its pid, its plugin socket and how long the start took (s)."""
+    log = (folder / "daemon.log").open("ab")
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         PROGRAM,
@@ -69,8 +69,8 @@ async def daemon(folder: Path, kubelet: Kubelet):
         str(folder / "machine"),
         "--kubelet-dir",
         str(folder / "kubelet"),
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PLUMBLINE_LOG_LEVEL": "error"},
+        # As it runs on a node: every placement and allocation is logged.
+        stderr=log,
     )
     try:
         endpoint, moment = await asyncio.wait_for(kubelet.registered.get(), 30)
@@ -79,6 +79,7 @@ async def daemon(folder: Path, kubelet: Kubelet):
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.wait(), 10)
+        log.close()
 
 
 def run(*arguments: str) -> None:
