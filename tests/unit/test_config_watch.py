@@ -341,10 +341,14 @@ async def test_a_storm_of_writes_is_looked_at_now_and_then(looks, config):
     assert min(pauses) >= 0.9 * config_watch.SETTLE_S
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_nothing_is_left_open(config, expected):
-    before = len([*Path("/proc/self/fd").iterdir()])
+    before = open_files()
     async with following(config) as follower:
         replace(config, "two")
         await follower.until(expected("two"))
 
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert open_files() == before

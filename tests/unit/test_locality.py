@@ -132,8 +132,8 @@ def test_a_contradiction_names_both(complaint):
         (
             "{devices: [a, 5], distance: PIX}",
             (
-                "distances[0].devices[1]: YAML reads 5 as a number; expected a device's name or PCI "
-                "address (put it in quotes)"
+                "distances[0].devices[1]: YAML reads 5 as a number; expected a device's name or "
+                "PCI address (put it in quotes)"
             ),
         ),
         ("{devices: [a], distance: PIX}", "distances[0].devices: 1 devices (a); name two"),
@@ -163,8 +163,8 @@ def test_a_contradiction_names_both(complaint):
         (
             "{devices: [b, '0000:1b:00'], distance: PIX}",
             (
-                "distances[0].devices: '0000:1b:00' is no PCI address; write it as sysfs does, as in "
-                "0000:1b:00.0"
+                "distances[0].devices: '0000:1b:00' is no PCI address; write it as sysfs does, as "
+                "in 0000:1b:00.0"
             ),
         ),
         ("PIX", "distances[0]: 'PIX' is not a mapping"),
