@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import logging
 import re
@@ -34,6 +36,11 @@ def event(name: str, /, *, level: int = logging.INFO, **facts: object) -> None:
     """Log one event with its facts, in the order given."""
     if _LOGGER.isEnabledFor(level):
         _LOGGER.log(level, name, extra={"facts": facts})
+
+
+def soon(name: str, /, **facts: object) -> None:
+    """Log one event in the loop's next turn: for RPCs, whose answer goes out before that."""
+    asyncio.get_running_loop().call_soon(functools.partial(event, name, **facts))
 
 
 def debug(name: str, /, **facts: object) -> None:

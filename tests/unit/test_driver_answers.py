@@ -62,7 +62,7 @@ def test_a_lost_gpu_is_asked_nothing_more(code):
     ],
 )
 def test_the_drivers_codes_become_our_errors_with_what_was_tried(code, kind):
-    with pytest.raises(kind, match="^counting GPUs: ") as caught, translated("counting GPUs"):
+    with pytest.raises(kind, match=r"^counting GPUs: ") as caught, translated("counting GPUs"):
         answering(code)()
 
     assert type(caught.value) is kind
