@@ -1,7 +1,8 @@
-"""Finds the driver's device nodes."""
+"""Finds the device nodes of the driver and of what works beside it."""
 
 from __future__ import annotations
 
+from agent.model.inventory import FeatureNodes
 from agent.model.machine import Machine
 
 # What every CUDA program opens beside its GPU's own node, in the driver's order.
@@ -35,5 +36,26 @@ class DeviceNodes:
             return ()
         return tuple(node for node in (f"/dev/dri/{name}" for name in names) if self._exists(node))
 
+    def feature_nodes(self) -> FeatureNodes:
+        """Return the nodes of GPUDirect Storage, of RDMA and of GDRCopy that exist."""
+        return FeatureNodes(
+            gds=self._matching("/dev", "nvidia-fs*"),
+            mofed=(
+                *self._matching("/dev/infiniband", "uverbs*"),
+                *self._matching("/dev/infiniband", "rdma_cm"),
+            ),
+            gdrcopy=self._matching("/dev", "gdrdrv"),
+        )
+
+    def _matching(self, folder: str, pattern: str) -> tuple[str, ...]:
+        """Return the nodes of a folder by name, 2 before 10."""
+        found = self._machine.path(self._dev_root + folder).glob(pattern)
+        names = sorted((path.name for path in found if not path.is_dir()), key=_by_number)
+        return tuple(f"{folder}/{name}" for name in names)
+
     def _exists(self, node: str) -> bool:
         return self._machine.path(self._dev_root + node).exists()
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return len(name), name

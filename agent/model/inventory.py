@@ -196,6 +196,18 @@ class PairDistance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureNodes:
+    """Device nodes of what programs use beside a GPU, as far as this node has them."""
+
+    gds: tuple[str, ...] = ()
+    """GPUDirect Storage."""
+    mofed: tuple[str, ...] = ()
+    """RDMA."""
+    gdrcopy: tuple[str, ...] = ()
+    """GDRCopy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
     """Everything one look at a node found.
 
@@ -213,6 +225,7 @@ class Inventory:
     pairs: tuple[PairDistance, ...]
     control_nodes: tuple[str, ...] = ()
     """Device nodes every GPU container needs, as far as this node has them."""
+    feature_nodes: FeatureNodes = FeatureNodes()
     warnings: tuple[str, ...] = ()
     _by_pair: dict[frozenset[str], Distance] = field(
         init=False, repr=False, compare=False, default_factory=dict

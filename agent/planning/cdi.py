@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.config.schema import DeviceIdStrategy
 from agent.model.errors import HardwareError
-from agent.model.inventory import Gpu
+from agent.model.inventory import FeatureNodes, Gpu
 
 VENDOR = "k8s.device-plugin.nvidia.com"
 """Upstream's, so that one agent can take over from the other on a node."""
 
 ALL = "all"
 """The device that is every device of a class."""
-
-CONTROL_NODES = (
-    "/dev/nvidia-modeset",
-    "/dev/nvidia-uvm",
-    "/dev/nvidia-uvm-tools",
-    "/dev/nvidiactl",
-)
-"""What every program needs that uses a GPU, as far as the driver has made them."""
 
 _INVALID_IN_NAME = re.compile(r"[^A-Za-z0-9_.:-]")
 _NOT_ALPHANUMERIC = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+\Z")
@@ -108,7 +99,7 @@ class Surroundings:
     """What every GPU container gets beside its GPUs, and where things are."""
 
     control_nodes: tuple[str, ...] = ()
-    """Those of CONTROL_NODES that exist."""
+    """Inventory.control_nodes."""
     dev_root: Root = Root()
     driver_root: Root = Root()
     mounts: tuple[Mount, ...] = ()
@@ -124,7 +115,12 @@ def cdi_gpu(gpu: Gpu, drm_nodes: Sequence[str] = ()) -> CdiGpu | None:
 
 def qualified_name(cdi_class: CdiClass, name: str) -> str:
     """Return what a runtime is asked for: ``vendor/class=name``."""
-    return f"{VENDOR}/{cdi_class}={device_name(name)}"
+    return f"{kind(cdi_class)}={device_name(name)}"
+
+
+def kind(cdi_class: CdiClass) -> str:
+    """Return what a specification of a class says it is: ``vendor/class``."""
+    return f"{VENDOR}/{cdi_class}"
 
 
 def file_name(cdi_class: CdiClass) -> str:
@@ -146,29 +142,53 @@ def device_name(text: str) -> str:
 
 
 def gpu_spec(
-    gpus: Iterable[CdiGpu],
-    naming: Collection[DeviceIdStrategy],
-    surroundings: Surroundings,
+    gpus: Iterable[CdiGpu], surroundings: Surroundings, *, departed: Iterable[CdiGpu] = ()
 ) -> dict[str, object] | None:
     """Return the specification of class ``gpu``; None without GPUs, which CDI cannot express.
 
-    Every GPU is a device under each name asked for, and ``all`` is all of them. Equal GPUs
-    give an equal document whatever order they come in.
-    Raises HardwareError when two GPUs have the same name.
+    Every GPU is a device under its UUID and under its index, whatever the strategy in force:
+    a container keeps the name it was given under an earlier one. GPUs that ``departed``
+    (latest first) keep their names too, but take none from a GPU that answers. ``all`` is
+    every GPU that answers, and only when none does, those that departed.
+    Equal GPUs give an equal document whatever order they come in.
+    Raises HardwareError when two GPUs have the same UUID.
     """
-    ordered = sorted(gpus, key=_by_index)
-    if not ordered:
+    present = sorted(gpus, key=_by_index)
+    _refuse_twins([device_name(gpu.uuid) for gpu in present])
+    gone = list(_still_nameable(departed, present))
+    if not present and not gone:
         return None
     root = surroundings.dev_root
-    devices = [
-        _device(name, gpu.nodes, root)
-        for naming_by in sorted(set(naming))
-        for gpu in ordered
-        for name in (gpu.uuid if naming_by is DeviceIdStrategy.UUID else gpu.index,)
-    ]
-    devices.append(_device(ALL, [node for gpu in ordered for node in gpu.nodes], root))
-    _refuse_twins([str(device["name"]) for device in devices])
+    named: dict[str, Sequence[str]] = {}
+    for gpu in (*present, *gone):
+        named[device_name(gpu.uuid)] = gpu.nodes
+    for gpu in (*present, *gone):
+        named.setdefault(device_name(gpu.index), gpu.nodes)
+    named[ALL] = [node for gpu in present or gone for node in gpu.nodes]
+    devices = [_device(name, nodes, root) for name, nodes in named.items()]
     return _document(CdiClass.GPU, devices, _common_edits(surroundings))
+
+
+def is_stale(names: Collection[str], gpus: Iterable[Gpu]) -> bool:
+    """Return True when a ``gpu`` specification with these device names is of other GPUs.
+
+    UUIDs decide where it has any; indices are the same on every node.
+    """
+    uuids = [name for name in names if name.startswith("GPU-")]
+    known = {ALL}
+    for gpu in gpus:
+        known |= {device_name(gpu.uuid), str(gpu.index)}
+    return not known.intersection(uuids or names)
+
+
+def feature_nodes(found: FeatureNodes) -> dict[CdiClass, tuple[str, ...]]:
+    """Return the device nodes of every class beside ``gpu`` that the node has any of."""
+    nodes = {
+        CdiClass.GDS: found.gds,
+        CdiClass.MOFED: found.mofed,
+        CdiClass.GDRCOPY: found.gdrcopy,
+    }
+    return {cdi_class: paths for cdi_class, paths in nodes.items() if paths}
 
 
 def node_spec(
@@ -197,7 +217,7 @@ def _document(
 ) -> dict[str, object]:
     document: dict[str, object] = {
         "cdiVersion": "",
-        "kind": f"{VENDOR}/{cdi_class}",
+        "kind": kind(cdi_class),
         "devices": devices,
     }
     if common:
@@ -261,6 +281,19 @@ def _common_edits(surroundings: Surroundings) -> dict[str, object]:
     if surroundings.hooks:
         edits["hooks"] = [_hook(hook) for hook in surroundings.hooks]
     return edits
+
+
+def _still_nameable(departed: Iterable[CdiGpu], present: Sequence[CdiGpu]) -> Iterator[CdiGpu]:
+    """Yield the departed GPUs whose names lead to nobody else's GPU, each once."""
+    # Numbers of device nodes are given anew when the driver is loaded anew: the name of the
+    # GPU that had the node before must not open the one that has it now.
+    taken = {node for gpu in present for node in gpu.nodes}
+    seen = {device_name(gpu.uuid) for gpu in present}
+    for gpu in departed:
+        name = device_name(gpu.uuid)
+        if name not in seen and taken.isdisjoint(gpu.nodes):
+            seen.add(name)
+            yield gpu
 
 
 def _by_index(gpu: CdiGpu) -> tuple[list[int], str]:

@@ -54,9 +54,9 @@ class Offer:
     """What the node has beside GPUs, as far as an answer depends on it."""
 
     control_nodes: Collection[str]
-    """Those of ``cdi.CONTROL_NODES`` that exist."""
+    """Inventory.control_nodes."""
     cdi_classes: Collection[CdiClass] = ()
-    """Classes beside ``gpu`` whose specification is written."""
+    """Classes beside ``gpu`` that can be specified; those the flags enable are."""
 
 
 def list_devices(gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id: str) -> DeviceList:
@@ -65,7 +65,7 @@ def list_devices(gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id:
     ``request_id`` makes the annotation key unique; a UUID.
     Raises HardwareError when a GPU has to be given by its device node and has none.
     """
-    chosen = sorted({gpu.uuid: gpu for gpu in gpus}.values(), key=lambda gpu: (gpu.index, gpu.uuid))
+    chosen = _possible({gpu.uuid: gpu for gpu in gpus}.values(), flags)
     strategies = flags.plugin.device_list_strategy
     names = _names(chosen, flags.plugin.device_id_strategy)
     mounted = DeviceListStrategy.VOLUME_MOUNTS in strategies
@@ -78,6 +78,36 @@ def list_devices(gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id:
         annotations=_annotation(cdi_names, flags, request_id) if annotated and cdi_names else {},
         cdi_devices=cdi_names if DeviceListStrategy.CDI_CRI in strategies else (),
     )
+
+
+def enabled_features(flags: Flags) -> list[CdiClass]:
+    """Return what every container with GPUs is to get beside them."""
+    wanted = {
+        CdiClass.GDS: flags.gds_enabled,
+        CdiClass.MOFED: flags.mofed_enabled,
+        CdiClass.GDRCOPY: flags.gdrcopy_enabled,
+    }
+    return [feature for feature, enabled in wanted.items() if enabled]
+
+
+def obstacle(gpu: Gpu, flags: Flags) -> str | None:
+    """Return why a GPU cannot be given to a container under these flags; None when it can."""
+    by_node = flags.plugin.uses_cdi or flags.plugin.pass_device_specs
+    if gpu.device_node is not None or not by_node:
+        return None
+    return (
+        f"GPU {gpu.uuid} has no device node: the driver gives it no minor number; "
+        "check dmesg and nvidia-smi on the node"
+    )
+
+
+def _possible(gpus: Iterable[Gpu], flags: Flags) -> list[Gpu]:
+    """Return the GPUs in the order of the node. Raises HardwareError for one with an obstacle."""
+    ordered = sorted(gpus, key=lambda gpu: (gpu.index, gpu.uuid))
+    for gpu in ordered:
+        if (reason := obstacle(gpu, flags)) is not None:
+            raise HardwareError(reason)
+    return ordered
 
 
 def _names(gpus: Sequence[Gpu], strategy: DeviceIdStrategy) -> tuple[str, ...]:
@@ -96,18 +126,9 @@ def _envs(names: Sequence[str], flags: Flags) -> dict[str, str]:
         envs[VISIBLE_DEVICES] = ",".join(names)
     elif DeviceListStrategy.VOLUME_MOUNTS in strategies:
         envs[VISIBLE_DEVICES] = MOUNTED_LIST
-    for feature in _features(flags):
+    for feature in enabled_features(flags):
         envs[f"NVIDIA_{feature.upper()}"] = "enabled"
     return envs
-
-
-def _features(flags: Flags) -> list[CdiClass]:
-    wanted = {
-        CdiClass.GDS: flags.gds_enabled,
-        CdiClass.MOFED: flags.mofed_enabled,
-        CdiClass.GDRCOPY: flags.gdrcopy_enabled,
-    }
-    return [feature for feature, enabled in wanted.items() if enabled]
 
 
 def _mount(name: str) -> Mount:
@@ -117,19 +138,19 @@ def _mount(name: str) -> Mount:
 def _device_nodes(gpus: Sequence[Gpu], flags: Flags, offer: Offer) -> tuple[DeviceNode, ...]:
     if not flags.plugin.pass_device_specs or _only_cdi(flags):
         return ()
-    paths = [*sorted(offer.control_nodes), *(_node_of(gpu) for gpu in gpus)] if gpus else []
+    paths = [*sorted(offer.control_nodes), *(gpu.device_node for gpu in gpus)] if gpus else []
     root = flags.dev_root.rstrip("/")
     return tuple(
-        DeviceNode(container_path=path, host_path=root + path) for path in dict.fromkeys(paths)
+        DeviceNode(container_path=path, host_path=root + path)
+        for path in dict.fromkeys(paths)
+        if path is not None
     )
 
 
 def _cdi_names(
     gpus: Sequence[Gpu], names: Sequence[str], flags: Flags, offer: Offer
 ) -> tuple[str, ...]:
-    for gpu in gpus:
-        _node_of(gpu)  # without a node the specification does not name it
-    extra = [feature for feature in _features(flags) if feature in offer.cdi_classes]
+    extra = [feature for feature in enabled_features(flags) if feature in offer.cdi_classes]
     return (
         *(qualified_name(CdiClass.GPU, name) for name in names),
         *(qualified_name(feature, ALL) for feature in extra if gpus),
@@ -143,12 +164,3 @@ def _annotation(cdi_names: Sequence[str], flags: Flags, request_id: str) -> dict
 
 def _only_cdi(flags: Flags) -> bool:
     return all(strategy.is_cdi for strategy in flags.plugin.device_list_strategy)
-
-
-def _node_of(gpu: Gpu) -> str:
-    if gpu.device_node is None:
-        raise HardwareError(
-            f"GPU {gpu.uuid} has no device node: the driver gives it no minor number; "
-            "check dmesg and nvidia-smi on the node"
-        )
-    return gpu.device_node

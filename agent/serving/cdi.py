@@ -1,39 +1,80 @@
-"""Keeps the CDI specification files equal to what the snapshot offers."""
+"""Keeps the CDI specification files true to the node, for pods to come and pods that run.
+
+A container keeps the CDI names of its first start; the kubelet asks no more when it starts the
+container again. So a name once written stays resolvable while the node has what it names,
+whatever strategy is in force by then.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
+from agent.model.errors import PlumblineError
+from agent.model.inventory import Gpu
 from agent.model.machine import Machine
 from agent.planning import cdi
+from agent.planning.cdi import CdiClass
+from agent.planning.device_list import enabled_features
 from agent.planning.snapshot import Snapshot
 from agent.serving import cdi_files
 from agent.telemetry import logs
 
 
 def publish_specs(machine: Machine, snapshot: Snapshot) -> None:
-    """Write the specifications a strategy needs, and remove those that none does.
+    """Write the specifications that a CDI strategy needs; without one, maintain those there are.
 
-    Blocking. Raises as ``cdi_files.publish``. The files stay when the agent stops: containers
-    that are restarted meanwhile still resolve their names.
+    A specification without GPUs or nodes to name is left as it is: what does not answer now
+    may answer again. Files stay when the agent stops, and in a folder that is no longer
+    ``plumbline.cdi.specDir``.
+
+    Blocking. Raises as ``cdi_files.publish`` under a CDI strategy; without one no answer
+    depends on the files, and what fails is only logged.
     """
-    flags = snapshot.config.flags
     folder = machine.path(snapshot.config.plumbline.cdi.spec_dir)
-    if not flags.plugin.uses_cdi:
-        _log(cdi_files.withdraw(folder))
+    specs = _specs(snapshot)
+    if snapshot.config.flags.plugin.uses_cdi:
+        _log(cdi_files.publish(folder, specs))
         return
-    gpus = [cdi.cdi_gpu(gpu, gpu.drm_nodes) for gpu in snapshot.inventory.gpus]
-    document = cdi.gpu_spec(
-        [gpu for gpu in gpus if gpu is not None],
-        {flags.plugin.device_id_strategy},
-        cdi.Surroundings(
-            control_nodes=snapshot.inventory.control_nodes,
-            dev_root=cdi.Root(host=flags.dev_root),
-        ),
+    try:
+        _maintain(folder, specs, snapshot)
+    except PlumblineError as error:
+        logs.warning("cdi_not_maintained", error=error, doing="going on: no CDI strategy is chosen")
+
+
+def _maintain(folder: Path, specs: dict[CdiClass, dict[str, object]], snapshot: Snapshot) -> None:
+    if _is_of_another_node(cdi_files.device_names(folder, CdiClass.GPU), snapshot):
+        cdi_files.remove(folder, CdiClass.GPU)
+        logs.event("cdi", removed=cdi.file_name(CdiClass.GPU), why="it names no GPU of this node")
+    _log(cdi_files.refresh(folder, specs))
+
+
+def _is_of_another_node(names: tuple[str, ...], snapshot: Snapshot) -> bool:
+    """Return True when a file names GPUs and none of this node; a GPU that is silent may be it."""
+    inventory = snapshot.inventory
+    if not names or not inventory.gpus or inventory.unavailable:
+        return False
+    return cdi.is_stale(names, (*inventory.gpus, *snapshot.departed))
+
+
+def _specs(snapshot: Snapshot) -> dict[CdiClass, dict[str, object]]:
+    inventory, flags = snapshot.inventory, snapshot.config.flags
+    around = cdi.Surroundings(
+        control_nodes=inventory.control_nodes, dev_root=cdi.Root(host=flags.dev_root)
     )
-    _log(cdi_files.publish(folder, {} if document is None else {cdi.CdiClass.GPU: document}))
+    gpus, departed = _cdi_gpus(inventory.gpus), _cdi_gpus(snapshot.departed)
+    found = {CdiClass.GPU: cdi.gpu_spec(gpus, around, departed=departed)}
+    nodes = cdi.feature_nodes(inventory.feature_nodes)
+    for feature in enabled_features(flags):
+        found[feature] = cdi.node_spec(feature, nodes.get(feature, ()), around)
+    return {cdi_class: document for cdi_class, document in found.items() if document is not None}
+
+
+def _cdi_gpus(gpus: Iterable[Gpu]) -> list[cdi.CdiGpu]:
+    offered = (cdi.cdi_gpu(gpu, gpu.drm_nodes) for gpu in gpus)
+    return [gpu for gpu in offered if gpu is not None]
 
 
 def _log(published: cdi_files.Published) -> None:
-    if published.written or published.removed:
-        logs.event("cdi", written=published.written, removed=published.removed)
-    if published.foreign:
-        logs.warning("cdi_foreign_files", left_alone=published.foreign)
+    if published.written:
+        logs.event("cdi", written=published.written)

@@ -1,4 +1,7 @@
-"""CDI specification files: written whole or not at all, and removed when they are stale.
+"""CDI specification files: written whole or not at all, and only over what is ours.
+
+A file is ours when its name and its kind are of a class we write, whoever wrote it: NVIDIA's
+device plugin uses the same names. Files of its other classes are never looked at.
 
 Blocking: call it from a worker thread.
 """
@@ -18,7 +21,6 @@ from pathlib import Path
 from agent.model.errors import ConfigError, HardwareError
 from agent.planning import cdi
 
-_PATTERN = f"{cdi.VENDOR}-*.json"
 _SCRATCH_PATTERN = f".{cdi.VENDOR}-*.tmp"  # runtimes read *.json and *.yaml only
 _MODE = 0o644  # a runtime may run as another user
 
@@ -33,13 +35,10 @@ class Published:
 
     written: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    foreign: tuple[str, ...] = ()
-    """Files under our name that are not ours by their content; left alone."""
 
 
 def publish(spec_dir: Path, specs: Mapping[cdi.CdiClass, dict[str, object]]) -> Published:
-    """Make the folder hold these specifications and no other of ours.
+    """Make the folder hold these specifications; other files stay as they are.
 
     Raises ConfigError when the folder cannot be written or a file is in the way that is not
     ours, HardwareError when the machine fails. A file is either the old or the new one,
@@ -48,34 +47,60 @@ def publish(spec_dir: Path, specs: Mapping[cdi.CdiClass, dict[str, object]]) -> 
     try:
         spec_dir.mkdir(parents=True, exist_ok=True)
         _sweep_scratch(spec_dir)
-        return _publish(spec_dir, {cdi.file_name(c): cdi.encode(d) for c, d in specs.items()})
+        return _publish(spec_dir, {c: cdi.encode(document) for c, document in specs.items()})
     except OSError as error:
         raise _explained(spec_dir, error) from error
 
 
-def withdraw(spec_dir: Path) -> Published:
-    """Remove every specification of ours. Raises as ``publish`` does."""
-    return publish(spec_dir, {}) if spec_dir.is_dir() else Published()
+def refresh(spec_dir: Path, specs: Mapping[cdi.CdiClass, dict[str, object]]) -> Published:
+    """Bring those of these specifications up to date that the folder has already.
+
+    Raises as ``publish`` does; a folder without any is not touched.
+    """
+    try:
+        there = {c: document for c, document in specs.items() if _is_ours(spec_dir, c)}
+    except OSError as error:
+        raise _explained(spec_dir, error) from error
+    return publish(spec_dir, there) if there else Published()
 
 
-def _publish(spec_dir: Path, contents: Mapping[str, bytes]) -> Published:
-    unchanged = [name for name, content in contents.items() if _read(spec_dir / name) == content]
-    written = [name for name in contents if name not in unchanged]
-    for name in written:
-        _refuse_foreign(spec_dir / name)
-    for name in written:
-        _write(spec_dir / name, contents[name])
-    stale = sorted(path.name for path in spec_dir.glob(_PATTERN) if path.name not in contents)
-    removed = [name for name in stale if _is_ours(spec_dir / name)]
-    for name in removed:
-        (spec_dir / name).unlink(missing_ok=True)
-    if written or removed:
+def remove(spec_dir: Path, cdi_class: cdi.CdiClass) -> None:
+    """Remove our specification of a class. Raises as ``publish`` does."""
+    try:
+        if _is_ours(spec_dir, cdi_class):
+            (spec_dir / cdi.file_name(cdi_class)).unlink(missing_ok=True)
+            _sync_folder(spec_dir)
+    except OSError as error:
+        raise _explained(spec_dir, error) from error
+
+
+def device_names(spec_dir: Path, cdi_class: cdi.CdiClass) -> tuple[str, ...]:
+    """Return the devices our specification of a class names; none when there is no such file.
+
+    Raises as ``publish`` does.
+    """
+    try:
+        document = _document(spec_dir / cdi.file_name(cdi_class))
+    except OSError as error:
+        raise _explained(spec_dir, error) from error
+    devices = document.get("devices")
+    if document.get("kind") != cdi.kind(cdi_class) or not isinstance(devices, list):
+        return ()
+    return tuple(str(each["name"]) for each in devices if isinstance(each, dict) and "name" in each)
+
+
+def _publish(spec_dir: Path, contents: Mapping[cdi.CdiClass, bytes]) -> Published:
+    paths = {cdi_class: spec_dir / cdi.file_name(cdi_class) for cdi_class in contents}
+    changed = [c for c, content in contents.items() if _read(paths[c]) != content]
+    for cdi_class in changed:
+        _refuse_foreign(spec_dir, cdi_class)
+    for cdi_class in changed:
+        _write(paths[cdi_class], contents[cdi_class])
+    if changed:
         _sync_folder(spec_dir)
     return Published(
-        written=tuple(written),
-        unchanged=tuple(unchanged),
-        removed=tuple(removed),
-        foreign=tuple(name for name in stale if name not in removed),
+        written=tuple(paths[c].name for c in changed),
+        unchanged=tuple(path.name for c, path in paths.items() if c not in changed),
     )
 
 
@@ -118,23 +143,23 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _kind(path: Path) -> object:
-    """Return the kind a file says it is of; None when it does not say."""
+def _document(path: Path) -> dict[str, object]:
+    """Return what a file says; empty when there is none, or when it is no CDI specification."""
     try:
         document = json.loads(_read(path) or b"")
-    except ValueError:
-        return None
-    return document.get("kind") if isinstance(document, dict) else None
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
-def _is_ours(path: Path) -> bool:
-    cdi_class = path.stem.removeprefix(f"{cdi.VENDOR}-")
-    return _kind(path) == f"{cdi.VENDOR}/{cdi_class}"
+def _is_ours(spec_dir: Path, cdi_class: cdi.CdiClass) -> bool:
+    return _document(spec_dir / cdi.file_name(cdi_class)).get("kind") == cdi.kind(cdi_class)
 
 
-def _refuse_foreign(path: Path) -> None:
-    kind = _kind(path)
-    if kind is not None and not _is_ours(path):
+def _refuse_foreign(spec_dir: Path, cdi_class: cdi.CdiClass) -> None:
+    path = spec_dir / cdi.file_name(cdi_class)
+    kind = _document(path).get("kind")
+    if kind is not None and kind != cdi.kind(cdi_class):
         raise ConfigError(
             f"{path} describes {kind!r} and was not written by this agent; move it away, or "
             "choose another folder with --cdi-spec-dir"

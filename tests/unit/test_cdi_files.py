@@ -10,11 +10,10 @@ import textwrap
 
 import pytest
 
-from agent.config.schema import DeviceIdStrategy
 from agent.model.errors import ConfigError, HardwareError
 from agent.planning.cdi import CdiClass, CdiGpu, Surroundings, encode, gpu_spec, node_spec
 from agent.serving import cdi_files
-from agent.serving.cdi_files import Published, publish, withdraw
+from agent.serving.cdi_files import Published, device_names, publish, refresh, remove
 
 GPU_FILE = "k8s.device-plugin.nvidia.com-gpu.json"
 GDS_FILE = "k8s.device-plugin.nvidia.com-gds.json"
@@ -23,7 +22,7 @@ GDS = node_spec(CdiClass.GDS, ["/dev/nvidia-fs0"], Surroundings())
 
 def spec(count=1):
     gpus = [CdiGpu(uuid=f"GPU-{i}", index=str(i), nodes=(f"/dev/nvidia{i}",)) for i in range(count)]
-    return gpu_spec(gpus, [DeviceIdStrategy.UUID], Surroundings())
+    return gpu_spec(gpus, Surroundings())
 
 
 def listing(folder):
@@ -58,37 +57,60 @@ def test_what_has_not_changed_is_not_written_again(tmp_path):
     assert json.loads((tmp_path / GPU_FILE).read_text()) == spec(2)
 
 
-def test_a_stale_specification_of_ours_goes_and_others_stay(tmp_path):
-    foreign = {
-        "nvidia.yaml": "kind: nvidia.com/gpu",
-        "management.nvidia.com-gpu.json": '{"kind": "management.nvidia.com/gpu"}',
-        "k8s.device-plugin.nvidia.com-other.json": '{"kind": "vendor.com/other"}',
-        "k8s.device-plugin.nvidia.com-broken.json": "{",
-        "k8s.device-plugin.nvidia.com-list.json": "[]",
-    }
-    for name, content in foreign.items():
+FOREIGN = {
+    "nvidia.yaml": "kind: nvidia.com/gpu",
+    "management.nvidia.com-gpu.json": '{"kind": "management.nvidia.com/gpu"}',
+    "k8s.device-plugin.nvidia.com-imex-channel.json": json.dumps(
+        {"kind": "k8s.device-plugin.nvidia.com/imex-channel", "devices": [{"name": "0"}]}
+    ),
+    "k8s.device-plugin.nvidia.com-mofed.json": json.dumps(
+        {"kind": "k8s.device-plugin.nvidia.com/mofed", "devices": [{"name": "all"}]}
+    ),
+    "k8s.device-plugin.nvidia.com-broken.json": "{",
+}
+
+
+def test_files_of_other_classes_are_not_touched(tmp_path):
+    for name, content in FOREIGN.items():
         (tmp_path / name).write_text(content)
     publish(tmp_path, {CdiClass.GPU: spec(), CdiClass.GDS: GDS})
 
-    published = publish(tmp_path, {CdiClass.GPU: spec()})
+    publish(tmp_path, {CdiClass.GPU: spec(2)})
+    refresh(tmp_path, {CdiClass.GPU: spec()})
+    remove(tmp_path, CdiClass.GPU)
 
-    assert published.removed == (GDS_FILE,)
-    assert published.foreign == (
-        "k8s.device-plugin.nvidia.com-broken.json",
-        "k8s.device-plugin.nvidia.com-list.json",
-        "k8s.device-plugin.nvidia.com-other.json",
-    )
-    assert listing(tmp_path) == sorted([*foreign, GPU_FILE])
-    assert {name: (tmp_path / name).read_text() for name in foreign} == foreign
+    assert listing(tmp_path) == sorted([*FOREIGN, GDS_FILE])
+    assert {name: (tmp_path / name).read_text() for name in FOREIGN} == FOREIGN
 
 
-def test_withdrawing_removes_all_of_ours(tmp_path):
-    publish(tmp_path, {CdiClass.GPU: spec(), CdiClass.GDS: GDS})
+def test_a_refresh_rewrites_what_is_there_and_writes_nothing_new(tmp_path):
+    publish(tmp_path, {CdiClass.GPU: spec()})
 
-    assert withdraw(tmp_path).removed == (GDS_FILE, GPU_FILE)
-    assert listing(tmp_path) == []
-    assert withdraw(tmp_path / "never" / "made") == Published()
+    published = refresh(tmp_path, {CdiClass.GPU: spec(2), CdiClass.GDS: GDS})
+
+    assert published == Published(written=(GPU_FILE,))
+    assert (tmp_path / GPU_FILE).read_bytes() == encode(spec(2))
+    assert listing(tmp_path) == [GPU_FILE]
+    assert refresh(tmp_path / "never" / "made", {CdiClass.GPU: spec()}) == Published()
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"kind": "vendor.com/gpu"}'])
+def test_a_refresh_and_a_removal_leave_what_is_not_ours(tmp_path, content):
+    (tmp_path / GPU_FILE).write_text(content)
+
+    assert refresh(tmp_path, {CdiClass.GPU: spec()}) == Published()
+    remove(tmp_path, CdiClass.GPU)
+
+    assert (tmp_path / GPU_FILE).read_text() == content
+    assert device_names(tmp_path, CdiClass.GPU) == ()
+
+
+def test_the_names_in_our_file_are_read(tmp_path):
+    assert device_names(tmp_path, CdiClass.GPU) == ()
+    publish(tmp_path, {CdiClass.GPU: spec(2)})
+
+    assert device_names(tmp_path, CdiClass.GPU) == ("GPU-0", "GPU-1", "0", "1", "all")
 
 
 def test_a_foreign_file_under_our_name_is_not_overwritten(tmp_path):

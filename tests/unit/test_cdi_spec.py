@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.schema import DeviceIdStrategy
 from agent.model.errors import HardwareError
+from agent.model.inventory import FeatureNodes
 from agent.planning.cdi import (
-    CONTROL_NODES,
     CdiClass,
     CdiGpu,
     Hook,
@@ -21,15 +20,16 @@ from agent.planning.cdi import (
     cdi_gpu,
     device_name,
     encode,
+    feature_nodes,
     file_name,
     gpu_spec,
+    is_stale,
     node_spec,
     qualified_name,
 )
 from tests.support.builders import gpu
 from tests.unit.cdi_rules import needed_version, violations
 
-UUID, INDEX = DeviceIdStrategy.UUID, DeviceIdStrategy.INDEX
 PLAIN = Surroundings(control_nodes=("/dev/nvidiactl", "/dev/nvidia-uvm"))
 
 
@@ -43,10 +43,10 @@ def nodes_of(document, name):
 
 
 def test_the_document_of_two_gpus():
-    document = gpu_spec([part(0), part(1, "/dev/nvidia1", "/dev/dri/card1")], [UUID], PLAIN)
+    document = gpu_spec([part(0), part(1, "/dev/nvidia1", "/dev/dri/card1")], PLAIN)
 
     assert document == {
-        "cdiVersion": "0.3.0",
+        "cdiVersion": "0.5.0",
         "kind": "k8s.device-plugin.nvidia.com/gpu",
         "devices": [
             {
@@ -55,6 +55,19 @@ def test_the_document_of_two_gpus():
             },
             {
                 "name": "GPU-1",
+                "containerEdits": {
+                    "deviceNodes": [
+                        {"path": "/dev/nvidia1", "permissions": "rw"},
+                        {"path": "/dev/dri/card1", "permissions": "rw"},
+                    ]
+                },
+            },
+            {
+                "name": "0",
+                "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "permissions": "rw"}]},
+            },
+            {
+                "name": "1",
                 "containerEdits": {
                     "deviceNodes": [
                         {"path": "/dev/nvidia1", "permissions": "rw"},
@@ -83,19 +96,78 @@ def test_the_document_of_two_gpus():
     }
 
 
-def test_names_are_those_the_strategy_asks_for():
-    def names(*naming):
-        return [d["name"] for d in gpu_spec([part(0), part(1)], naming, PLAIN)["devices"]]
+def names_of(document):
+    return [device["name"] for device in document["devices"]]
 
-    assert names(UUID) == ["GPU-0", "GPU-1", "all"]
-    assert names(INDEX) == ["0", "1", "all"]
-    assert sorted(names(UUID, INDEX)) == ["0", "1", "GPU-0", "GPU-1", "all"]
+
+def test_every_gpu_has_both_its_names():
+    assert names_of(gpu_spec([part(0), part(1)], PLAIN)) == ["GPU-0", "GPU-1", "0", "1", "all"]
 
 
 def test_gpus_stand_in_the_order_of_their_numbers():
-    document = gpu_spec([part(10), part(9), part(2)], [INDEX], PLAIN)
+    names = names_of(gpu_spec([part(10), part(9), part(2)], PLAIN))
 
-    assert [d["name"] for d in document["devices"]] == ["2", "9", "10", "all"]
+    assert names == ["GPU-2", "GPU-9", "GPU-10", "2", "9", "10", "all"]
+
+
+def test_a_departed_gpu_keeps_its_names_and_is_not_among_all():
+    document = gpu_spec([part(0)], PLAIN, departed=[part(1)])
+
+    assert names_of(document) == ["GPU-0", "GPU-1", "0", "1", "all"]
+    assert nodes_of(document, "GPU-1") == nodes_of(document, "1") == ["/dev/nvidia1"]
+    assert nodes_of(document, "all") == ["/dev/nvidia0"]
+    assert violations(document) == []
+
+
+def test_gpus_that_have_all_departed_keep_their_names():
+    document = gpu_spec([], PLAIN, departed=[part(1), part(0)])
+
+    assert sorted(names_of(document)) == ["0", "1", "GPU-0", "GPU-1", "all"]
+    assert nodes_of(document, "all") == ["/dev/nvidia1", "/dev/nvidia0"]
+
+
+def test_an_index_is_of_the_gpu_that_answers_then_of_the_one_that_departed_last():
+    def numbered(name, index):
+        return CdiGpu(uuid=f"GPU-{name}", index=str(index), nodes=(f"/dev/nvidia-{name}",))
+
+    document = gpu_spec(
+        [numbered("a", 0), numbered("c", 1)],
+        PLAIN,
+        departed=[numbered("d", 2), numbered("b", 1), numbered("x", 2)],
+    )
+
+    assert sorted(names_of(document)) == sorted(
+        ["GPU-a", "GPU-b", "GPU-c", "GPU-d", "GPU-x", "0", "1", "2", "all"]
+    )
+    assert nodes_of(document, "1") == ["/dev/nvidia-c"]
+    assert nodes_of(document, "2") == ["/dev/nvidia-d"]
+    assert nodes_of(document, "GPU-b") == ["/dev/nvidia-b"]
+
+
+def test_the_name_of_a_departed_gpu_never_opens_the_gpu_that_has_its_node_now():
+    before = CdiGpu(uuid="GPU-old", index="1", nodes=("/dev/nvidia0", "/dev/dri/card7"))
+
+    document = gpu_spec([part(0)], PLAIN, departed=[before])
+
+    assert names_of(document) == ["GPU-0", "0", "all"]
+
+
+def test_a_specification_is_stale_when_it_names_other_gpus_only():
+    here = [gpu(0), gpu(1)]
+
+    assert is_stale(["GPU-8", "GPU-9", "0", "1", "all"], here)
+    assert not is_stale(["GPU-8", "GPU-1", "all"], here)
+    assert not is_stale(["0", "1", "all"], here)
+    assert is_stale(["7"], here)
+
+
+def test_classes_beside_gpu_are_those_the_node_has_nodes_of():
+    found = FeatureNodes(mofed=("/dev/infiniband/uverbs0",), gdrcopy=("/dev/gdrdrv",))
+
+    assert feature_nodes(found) == {
+        CdiClass.MOFED: ("/dev/infiniband/uverbs0",),
+        CdiClass.GDRCOPY: ("/dev/gdrdrv",),
+    }
 
 
 def test_paths_of_the_host_are_named_where_they_differ():
@@ -106,7 +178,7 @@ def test_paths_of_the_host_are_named_where_they_differ():
         mounts=(Mount(path="/driver-root/usr/lib64/libcuda.so.1"),),
     )
 
-    document = gpu_spec([part(0, "/driver-root/dev/nvidia0")], [UUID], surroundings)
+    document = gpu_spec([part(0, "/driver-root/dev/nvidia0")], surroundings)
 
     assert document["cdiVersion"] == "0.5.0"
     assert document["devices"][0]["containerEdits"]["deviceNodes"] == [
@@ -151,7 +223,7 @@ def test_hooks_and_mounts_come_as_they_were_given():
         ),
     )
 
-    edits = gpu_spec([part(0)], [UUID], surroundings)["containerEdits"]
+    edits = gpu_spec([part(0)], surroundings)["containerEdits"]
 
     assert [mount["hostPath"] for mount in edits["mounts"]] == ["/lib/a", "/lib/b"]
     assert edits["hooks"] == [
@@ -166,20 +238,19 @@ def test_hooks_and_mounts_come_as_they_were_given():
 
 
 def test_without_gpus_there_is_no_document():
-    assert gpu_spec([], [UUID], PLAIN) is None
+    assert gpu_spec([], PLAIN) is None
 
 
 def test_two_gpus_of_one_name_are_refused():
     twin = CdiGpu(uuid="GPU-0", index="1", nodes=("/dev/nvidia1",))
 
     with pytest.raises(HardwareError, match="two GPUs are named GPU-0"):
-        gpu_spec([part(0), twin], [UUID], PLAIN)
+        gpu_spec([part(0), twin], PLAIN)
 
 
 def test_a_shared_node_is_listed_once_under_all():
     document = gpu_spec(
         [part(0, "/dev/nvidia0", "/dev/caps1"), part(1, "/dev/nvidia0", "/dev/caps2")],
-        [UUID],
         PLAIN,
     )
 
@@ -214,7 +285,7 @@ def test_names_of_files_and_devices():
 
 
 def test_the_judge_finds_fault():
-    good = gpu_spec([part(0)], [INDEX], PLAIN)
+    good = gpu_spec([part(0)], PLAIN)
 
     assert violations(good) == []
     assert violations({**good, "cdiVersion": "0.3.0"})
@@ -244,7 +315,9 @@ gpus = st.lists(
 )
 surroundings = st.builds(
     Surroundings,
-    control_nodes=st.lists(st.sampled_from(CONTROL_NODES), unique=True).map(tuple),
+    control_nodes=st.lists(
+        st.sampled_from(["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-modeset"]), unique=True
+    ).map(tuple),
     dev_root=roots,
     driver_root=roots,
     mounts=st.lists(st.builds(Mount, path=device_paths), max_size=3).map(tuple),
@@ -260,20 +333,20 @@ surroundings = st.builds(
 )
 
 
-@given(gpus, st.sets(st.sampled_from(DeviceIdStrategy), min_size=1), surroundings, st.randoms())
-def test_every_document_obeys_the_rules_whatever_order_the_gpus_come_in(
-    some, naming, around, random
-):
-    document = gpu_spec(some, naming, around)
+@given(gpus, gpus, surroundings, st.randoms())
+def test_every_document_obeys_the_rules_whatever_order_the_gpus_come_in(some, gone, around, random):
+    document = gpu_spec(some, around, departed=gone)
     shuffled = list(some)
     random.shuffle(shuffled)
 
-    assert (document is None) == (not some)
+    if some:
+        assert document is not None
     if document is not None:
         assert violations(document) == []
         assert document["cdiVersion"] == ".".join(map(str, needed_version(document)))
-        assert encode(gpu_spec(shuffled, naming, around)) == encode(document)
+        assert encode(gpu_spec(shuffled, around, departed=gone)) == encode(document)
         assert json.loads(encode(document)) == document
+        assert {gpu.uuid for gpu in some} | {gpu.index for gpu in some} <= set(names_of(document))
 
 
 @given(printable)
@@ -283,8 +356,7 @@ def test_any_name_is_made_one_that_cdi_allows(text):
     except HardwareError:
         assert not any(c in string.ascii_letters + string.digits for c in text)
     else:
-        document = gpu_spec([part(0)], [UUID], PLAIN)
-        document["devices"][0]["name"] = name
-        document["cdiVersion"] = "0.5.0"
+        document = gpu_spec([part(0)], PLAIN)
+        document["devices"] = [{**document["devices"][0], "name": name}]
         assert violations(document) == []
         assert device_name(name) == name
