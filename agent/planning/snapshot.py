@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from agent.config.schema import Config
 from agent.model.inventory import Gpu, Inventory
-from agent.planning.catalog import Catalog, build_catalog
+from agent.planning.catalog import ABSENT, Catalog, build_catalog
 from agent.planning.health import Health
 from agent.planning.placement import PlacementTable
 
@@ -35,7 +35,9 @@ class Snapshot:
             self,
             generation=self.generation + 1,
             health=health,
-            catalog=build_catalog(self.inventory, health, self.departed),
+            catalog=build_catalog(
+                self.inventory, health, flags=self.config.flags, departed=self.departed
+            ),
         )
 
 
@@ -55,7 +57,7 @@ def build_snapshot(
         inventory=inventory,
         departed=departed,
         health=health,
-        catalog=build_catalog(inventory, health, departed),
+        catalog=build_catalog(inventory, health, flags=config.flags, departed=departed),
         placement=previous.placement
         if previous and same
         else PlacementTable(inventory, (*inventory.gpus, *departed)),
@@ -69,5 +71,5 @@ def _absence(gpu: Gpu, inventory: Inventory) -> str:
     # The driver would not say which GPU failed: the index it had is the best clue.
     return next(
         (m.reason for m in inventory.unavailable if m.index == gpu.index),
-        "the driver no longer lists it",
+        ABSENT,
     )

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from agent.model.errors import HardwareError
 from agent.model.inventory import Gpu
+from agent.planning import cdi
 from agent.planning.catalog import Catalog
 from agent.planning.device_list import DeviceList, Offer, list_devices
 from agent.planning.placement import Request
@@ -63,7 +64,11 @@ class SnapshotBackend(Backend):
         snapshot = self._snapshot(resource)
         gpus = [_gpu(snapshot, resource, device) for device in device_ids]
         flags = snapshot.config.flags
-        offer = Offer(control_nodes=snapshot.inventory.control_nodes)
+        inventory = snapshot.inventory
+        offer = Offer(
+            control_nodes=inventory.control_nodes,
+            cdi_classes=cdi.feature_nodes(inventory.feature_nodes).keys(),
+        )
         try:
             answer = list_devices(gpus, flags, offer, request_id=str(uuid4()))
         except HardwareError as error:
@@ -98,9 +103,8 @@ def _gpu(snapshot: Snapshot, resource: str, device_id: str) -> Gpu:
             f"{resource} has no device {device_id}; it offers"
             f" {', '.join(each.id for each in offered) or 'none'}"
         )
-    if not device.healthy:
-        reason = snapshot.health.unhealthy.get(gpu.uuid, "no reason recorded")
-        raise AllocationRefused(f"{device_id} is unhealthy: {reason}")
+    if device.reason is not None:
+        raise AllocationRefused(f"{device_id} is unhealthy: {device.reason}")
     return gpu
 
 

@@ -1,22 +1,26 @@
 """What a node offers: GPUs, their health and their NUMA nodes."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from builders import gpu, inventory, numa
 
+from agent.config.flags import resolve
 from agent.config.own import DEFAULT_IGNORED_XIDS
-from agent.config.schema import Config
+from agent.config.schema import Config, Flags
+from agent.model.errors import HardwareError
 from agent.model.inventory import UnavailableGpu
 from agent.planning.catalog import GPU_RESOURCE, build_catalog
+from agent.planning.device_list import Offer, list_devices
 from agent.planning.health import Health
 from agent.planning.snapshot import build_snapshot
 
 TWO_NODES = (numa(0), numa(1))
 
 
-def offered(found, health=Health(), departed=()):  # noqa: B008 - immutable
-    return build_catalog(found, health, departed).resources[GPU_RESOURCE]
+def offered(found, health=Health(), flags=Flags()):  # noqa: B008 - immutable
+    return build_catalog(found, health, flags=flags).resources[GPU_RESOURCE]
 
 
 def test_every_gpu_is_one_device_with_its_numa_node():
@@ -57,6 +61,54 @@ def test_an_applications_fault_marks_nothing(xid):
     health = Health()
 
     assert health.after_xid("GPU-0", xid, DEFAULT_IGNORED_XIDS) is health
+
+
+@pytest.mark.parametrize(
+    ("argv", "healthy"),
+    [
+        ([], True),
+        (["--device-list-strategy=volume-mounts"], True),
+        (["--pass-device-specs"], False),
+        (["--pass-device-specs", "--device-list-strategy=cdi-cri"], False),
+        (["--device-list-strategy=cdi-annotations,envvar"], False),
+    ],
+)
+def test_a_gpu_without_a_device_node_is_healthy_only_where_it_can_be_given(argv, healthy):
+    flags = resolve(argv, {}).config.flags
+    found = inventory(gpu(0, minor=None), gpu(1))
+
+    devices = offered(found, flags=flags)
+
+    assert [(d.id, d.healthy) for d in devices] == [("GPU-0", healthy), ("GPU-1", True)]
+    assert (devices[0].reason is None) == healthy
+    for each, device in zip(found.gpus, devices, strict=True):
+        answer = partial(list_devices, [each], flags, Offer(control_nodes=()), request_id="x")
+        if device.healthy:
+            assert answer()
+        else:
+            with pytest.raises(HardwareError, match="GPU GPU-0 has no device node"):
+                answer()
+
+
+def test_a_mark_is_told_before_a_missing_node_and_survives_a_change_of_strategy():
+    config = resolve(["--device-list-strategy=cdi-cri"], {}).config
+    health = Health().marked("GPU-0", "Xid 79")
+    found = inventory(gpu(0, minor=None))
+    before = build_snapshot(config, found, health, previous=None)
+    after = build_snapshot(Config(), found, before.health, previous=before)
+
+    assert [s.catalog.find(GPU_RESOURCE, "GPU-0").reason for s in (before, after)] == ["Xid 79"] * 2
+
+
+def test_a_missing_node_is_no_mark():
+    config = resolve(["--device-list-strategy=cdi-cri"], {}).config
+    found = inventory(gpu(0, minor=None))
+    before = build_snapshot(config, found, Health(), previous=None)
+    again = before.with_health(before.health)
+    after = build_snapshot(Config(), found, again.health, previous=again)
+
+    assert "no device node" in again.catalog.find(GPU_RESOURCE, "GPU-0").reason
+    assert after.catalog.find(GPU_RESOURCE, "GPU-0").healthy
 
 
 def test_a_departed_gpu_stays_listed_as_unhealthy_with_the_drivers_reason():
