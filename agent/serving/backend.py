@@ -42,7 +42,7 @@ class SnapshotBackend(Backend):
             )
         )
         why = placement.explanation
-        logs.event(
+        logs.soon(
             "placement",
             resource=resource,
             generation=snapshot.generation,
@@ -73,7 +73,7 @@ class SnapshotBackend(Backend):
             answer = list_devices(gpus, flags, offer, request_id=str(uuid4()))
         except HardwareError as error:
             raise AllocationRefused(str(error)) from error
-        logs.event("allocated", resource=resource, devices=tuple(device_ids))
+        logs.soon("allocated", resource=resource, devices=tuple(device_ids))
         return _allocation(answer)
 
     def _snapshot(self, resource: str) -> Snapshot:
