@@ -40,7 +40,9 @@ def event(name: str, /, *, level: int = logging.INFO, **facts: object) -> None:
 
 def soon(name: str, /, **facts: object) -> None:
     """Log one event in the loop's next turn: for RPCs, whose answer goes out before that."""
-    asyncio.get_running_loop().call_soon(functools.partial(event, name, **facts))
+    asyncio.get_running_loop().call_soon(
+        functools.partial(event, name, level=logging.INFO, **facts)
+    )
 
 
 def debug(name: str, /, **facts: object) -> None:
