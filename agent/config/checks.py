@@ -1,4 +1,4 @@
-"""What may not be combined, and what is not built yet."""
+"""What may not be combined, what is not built yet, and what says nothing to anybody yet."""
 
 from __future__ import annotations
 
@@ -56,6 +56,23 @@ NOT_YET: tuple[NotYet, ...] = (
         asks=lambda c: bool(c.plumbline.cdi.feature_flags),
         instead="leave it out",
     ),
+)
+
+# Read, checked and printed, and harmless to ignore: each only says how a feature is to behave
+# that is not built. What acts on one takes it off the list.
+NO_EFFECT_YET: tuple[str, ...] = (
+    "flags.mpsRoot",
+    "flags.useNodeFeatureAPI",
+    "flags.plugin.nvidiaCTKPath",
+    "flags.plugin.sharedDevicesAllocationPolicy",
+    "flags.gfd.oneshot",
+    "flags.gfd.noTimestamp",
+    "flags.gfd.sleepInterval",
+    "flags.gfd.outputFile",
+    "flags.gfd.machineTypeFile",
+    "imex.required",
+    "plumbline.cdi.disableHooks",
+    "run.nodeName",
 )
 
 

@@ -15,7 +15,7 @@ from agent.model.inventory import Gpu
 from agent.model.machine import Machine
 from agent.planning import cdi
 from agent.planning.cdi import CdiClass
-from agent.planning.device_list import enabled_features
+from agent.planning.device_list import enabled_features, obstacle
 from agent.planning.snapshot import Snapshot
 from agent.serving import cdi_files
 from agent.telemetry import logs
@@ -31,6 +31,7 @@ def publish_specs(machine: Machine, snapshot: Snapshot) -> None:
     Blocking. Raises as ``cdi_files.publish`` under a CDI strategy; without one no answer
     depends on the files, and what fails is only logged.
     """
+    _warn_of_obstacles(snapshot)
     folder = machine.path(snapshot.config.plumbline.cdi.spec_dir)
     specs = _specs(snapshot)
     if snapshot.config.flags.plugin.uses_cdi:
@@ -40,6 +41,12 @@ def publish_specs(machine: Machine, snapshot: Snapshot) -> None:
         _maintain(folder, specs, snapshot)
     except PlumblineError as error:
         logs.warning("cdi_not_maintained", error=error, doing="going on: no CDI strategy is chosen")
+
+
+def _warn_of_obstacles(snapshot: Snapshot) -> None:
+    for gpu in snapshot.inventory.gpus:
+        if (reason := obstacle(gpu, snapshot.config.flags)) is not None:
+            logs.warning("gpu_cannot_be_given", gpu=gpu.uuid, reason=reason)
 
 
 def _maintain(folder: Path, specs: dict[CdiClass, dict[str, object]], snapshot: Snapshot) -> None:

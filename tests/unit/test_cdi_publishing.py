@@ -1,6 +1,7 @@
 """Which CDI files there are after a look: names that running pods hold keep resolving."""
 
 import json
+import logging
 from dataclasses import replace
 
 import pytest
@@ -61,6 +62,15 @@ class Node:
 @pytest.fixture
 def node(tmp_path):
     return Node(tmp_path)
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """Return the records so far, whatever an earlier test configured."""
+    logger = logging.getLogger("plumbline")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    return lambda: caplog.records
 
 
 @pytest.mark.parametrize("naming", ["uuid", "index"])
@@ -148,14 +158,22 @@ def test_a_departed_gpu_is_no_stranger(node):
     assert node.nodes()["GPU-1"] == ["/dev/nvidia1"]
 
 
-def test_without_cdi_a_file_that_cannot_be_written_harms_nothing(node, caplog):
+def test_without_cdi_a_file_that_cannot_be_written_harms_nothing(node, logged):
     (node.folder / f"{KIND}-gpu.json").mkdir(parents=True)
 
     node.look(gpu(0), argv=())
 
-    assert "cdi_not_maintained" in caplog.messages
+    assert "cdi_not_maintained" in [r.message for r in logged()]
     with pytest.raises(ConfigError, match="cannot write CDI specifications"):
         node.look(gpu(0))
+
+
+def test_a_gpu_that_cannot_be_given_is_told_with_the_reason(node, logged):
+    node.look(gpu(0, minor=None), gpu(1), argv=("--pass-device-specs",))
+
+    [record] = [r for r in logged() if r.message == "gpu_cannot_be_given"]
+    assert record.facts["gpu"] == "GPU-0"
+    assert "no minor number" in record.facts["reason"]
 
 
 def test_another_folder_is_written_and_the_first_one_stays(node):
