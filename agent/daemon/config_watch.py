@@ -52,11 +52,11 @@ async def changes(path: Path, known: bytes | None = None) -> AsyncIterator[None]
     if known is None:
         known = digest(path)
     while True:
-        with _Lookout(path) as lookout:
+        with _StepWatch(path) as steps:
             # Only once every step to the file is watched: what changes later is an event.
             seen = digest(path)
             if seen == known:
-                await lookout.wait()
+                await steps.wait()
                 continue
         known = seen
         yield
@@ -71,7 +71,7 @@ def digest(path: Path) -> bytes:
         return b""
 
 
-class _Lookout:
+class _StepWatch:
     """Watches each folder through which a path leads, for the one name in it that matters.
 
     All of them, because a folder or a link further up may be replaced as well.
