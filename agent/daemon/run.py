@@ -133,7 +133,7 @@ class Daemon:
             "snapshot",
             generation=snapshot.generation,
             gpus=len(snapshot.inventory.gpus),
-            unhealthy=tuple(snapshot.health.unhealthy) or "none",
+            unhealthy=_unhealthy(snapshot) or "none",
             warnings=len(snapshot.inventory.warnings),
         )
         self._plugins.offer(offered_devices(snapshot.catalog))
@@ -160,6 +160,11 @@ def _machine(resolved: Resolved) -> Machine:
             f" make one with: plumbline machine create dgx-h100 {folder}"
         )
     return Machine.simulated(Path(folder))
+
+
+def _unhealthy(snapshot: Snapshot) -> tuple[str, ...]:
+    offered = (device for devices in snapshot.catalog.resources.values() for device in devices)
+    return tuple(f"{device.id} ({device.reason})" for device in offered if not device.healthy)
 
 
 def _settled(config: Config, machine: Machine) -> Config:

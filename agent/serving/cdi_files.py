@@ -58,7 +58,7 @@ def refresh(spec_dir: Path, specs: Mapping[cdi.CdiClass, dict[str, object]]) -> 
     Raises as ``publish`` does; a folder without any is not touched.
     """
     try:
-        there = {c: document for c, document in specs.items() if _is_ours(spec_dir, c)}
+        there = {c: document for c, document in specs.items() if _is_written_by_us(spec_dir, c)}
     except OSError as error:
         raise _explained(spec_dir, error) from error
     return publish(spec_dir, there) if there else Published()
@@ -67,7 +67,7 @@ def refresh(spec_dir: Path, specs: Mapping[cdi.CdiClass, dict[str, object]]) -> 
 def remove(spec_dir: Path, cdi_class: cdi.CdiClass) -> None:
     """Remove our specification of a class. Raises as ``publish`` does."""
     try:
-        if _is_ours(spec_dir, cdi_class):
+        if _is_written_by_us(spec_dir, cdi_class):
             (spec_dir / cdi.file_name(cdi_class)).unlink(missing_ok=True)
             _sync_folder(spec_dir)
     except OSError as error:
@@ -154,6 +154,17 @@ def _document(path: Path) -> dict[str, object]:
 
 def _is_ours(spec_dir: Path, cdi_class: cdi.CdiClass) -> bool:
     return _document(spec_dir / cdi.file_name(cdi_class)).get("kind") == cdi.kind(cdi_class)
+
+
+def _is_written_by_us(spec_dir: Path, cdi_class: cdi.CdiClass) -> bool:
+    """Return True for a file that this agent wrote.
+
+    NVIDIA's device plugin writes the same names and kinds, but also mounts and hooks for the
+    driver's libraries, which we do not yet: containers that run need them at their next start.
+    """
+    edits = _document(spec_dir / cdi.file_name(cdi_class)).get("containerEdits")
+    brings_files = isinstance(edits, dict) and not edits.keys().isdisjoint({"mounts", "hooks"})
+    return _is_ours(spec_dir, cdi_class) and not brings_files
 
 
 def _refuse_foreign(spec_dir: Path, cdi_class: cdi.CdiClass) -> None:

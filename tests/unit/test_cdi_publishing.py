@@ -126,6 +126,23 @@ def test_a_strategy_without_cdi_keeps_names_and_maintains_the_file(node, restart
     assert names["GPU-2"] == ["/dev/nvidia2"]
 
 
+def test_without_cdi_a_file_that_brings_driver_libraries_is_left_alone(node):
+    mount = {"hostPath": "/lib/libcuda.so", "containerPath": "/lib/libcuda.so"}
+    theirs = {
+        "cdiVersion": "0.5.0",
+        "kind": f"{KIND}/gpu",
+        "devices": [
+            {"name": "GPU-0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia9"}]}}
+        ],
+        "containerEdits": {"mounts": [mount]},
+    }
+    node.put("gpu", theirs)
+    node.look(gpu(0), argv=())
+    node.look(gpu(1, minor=1), argv=())
+
+    assert node.nodes() == {"GPU-0": ["/dev/nvidia9"]}
+
+
 def test_a_file_with_indices_only_gets_uuids_too(node):
     node.put("gpu", {"kind": f"{KIND}/gpu", "devices": [{"name": "0"}, {"name": "all"}]})
 
