@@ -47,13 +47,14 @@ class Lookout:
             self.close()
             raise
 
-    def close(self) -> None:
-        """Let go of the driver, unless a thread is still inside it."""
+    def close(self) -> bool:
+        """Let go of the driver; False when a thread is still inside it, and then it is kept."""
         watch, session = self._watch, self._session
         self._watch = self._session = None
         at_rest = watch is None or watch.close()
         if session is not None and at_rest:
             session.close()
+        return at_rest
 
     def _open(self, config: Config) -> Session:
         if self._session is None:
@@ -76,6 +77,11 @@ class Lookout:
         stated = config.plumbline.locality_file
         file = self._machine.path(stated) if stated else self._machine.locality_file
         try:
+            if stated and not file.exists():
+                raise ConfigError(
+                    f"{file}: there is no such locality file; write it (docs/locality.md), or"
+                    " leave plumbline.localityFile out"
+                )
             self._overrides = locality.read_overrides(file)
         except ConfigError as error:
             # Wrong from the start is refused; broken later must not hide a lost GPU.

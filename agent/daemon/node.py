@@ -55,6 +55,8 @@ class Node:
         exist by the time a container is started with what the snapshot offers.
         """
         self.snapshot: Snapshot | None = None
+        self.left_behind = False
+        """True after ``close`` when a thread is still inside the driver or the native core."""
         self._config = config
         self._prepare = prepare
         self._publish = publish
@@ -89,11 +91,17 @@ class Node:
 
     async def close(self) -> None:
         """Let go of the driver; a driver that hangs is left as it is."""
-        if self._looking:
-            logs.warning("look_abandoned", reason="the driver has not answered yet")
+        if self.left_behind:
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(in_thread(self._lookout.close), CLOSE_S)
+        if self._looking:
+            self.left_behind = True
+            logs.warning("look_abandoned", reason="the node has not been read to the end")
+            return
+        try:
+            at_rest = await asyncio.wait_for(in_thread(self._lookout.close), CLOSE_S)
+        except TimeoutError:
+            at_rest = False
+        self.left_behind = not at_rest
 
     def refresh(self, config: Config | None = None) -> None:
         """Ask for a new look, with a new configuration where one is given."""

@@ -18,7 +18,7 @@ from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
 from agent.daemon.node import Node
-from agent.model.errors import ConfigError, HardwareError, KubeletError
+from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
 from agent.serving.backend import SnapshotBackend, offered_devices
@@ -41,7 +41,20 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.write(print_config(resolved))
         return 0
     _configure_logs(resolved)
-    return asyncio.run(Daemon(resolved).serve())
+    daemon = Daemon(resolved)
+    try:
+        code = asyncio.run(daemon.serve())
+    except PlumblineError as error:
+        if not daemon.left_thread_behind:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        code = error.exit_code
+    if daemon.left_thread_behind:
+        # The interpreter's end would tear that thread down inside C++, which aborts.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 class Daemon:
@@ -64,6 +77,11 @@ class Daemon:
             observer=LogObserver(),
         )
         self._stop = asyncio.Event()
+
+    @property
+    def left_thread_behind(self) -> bool:
+        """True when a thread could not be stopped because something below it hangs."""
+        return self._node.left_behind
 
     async def serve(self) -> int:
         """Serve until SIGTERM or SIGINT."""
@@ -112,21 +130,24 @@ class Daemon:
         await self._node.run()
 
     async def _follow_config(self) -> None:
-        async for _ in changes(Path(self._resolved.options.config_file or "")):
-            self._reload("the file changed")
+        # From nothing known, so that the file is compared with what was read before the start.
+        async for _ in changes(Path(self._resolved.options.config_file or ""), known=b""):
+            self._reload("the file changed", look_anyway=False)
 
-    def _reload(self, why: str) -> None:
+    def _reload(self, why: str, *, look_anyway: bool) -> None:
         try:
             fresh = flags.reload(self._resolved)
         except ConfigError as error:
             logs.error("config_refused", why=why, error=error, doing="keeping the previous one")
-            self._node.refresh()
+            if look_anyway:
+                self._node.refresh()
             return
-        changed = fresh != self._resolved
+        changed = fresh.config != self._resolved.config
         _configure_logs(fresh)
         logs.event("config_read", why=why, changed=changed)
         self._resolved = fresh
-        self._node.refresh(_settled(fresh.config, self._machine))
+        if changed or look_anyway:
+            self._node.refresh(_settled(fresh.config, self._machine))
 
     def _publish(self, snapshot: Snapshot) -> None:
         logs.event(
@@ -142,7 +163,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, "SIGHUP")
+        loop.add_signal_handler(signal.SIGHUP, partial(self._reload, "SIGHUP", look_anyway=True))
 
 
 def _configure_logs(resolved: Resolved) -> None:

@@ -179,13 +179,9 @@ async def test_a_stop_before_anything_is_touched_leaves_nothing():
         assert node.kubelet.registrations == []
 
 
-# A thread that is inside the native code when the interpreter ends aborts the process.
-ABORTS = "ending while a thread reads sysfs ends in SIGABRT"
-
-
 @pytest.mark.parametrize(
     "moments",
-    [pytest.param(READING, marks=pytest.mark.xfail(reason=ABORTS, strict=False)), SERVING],
+    [READING, SERVING],
     ids=["reading", "serving"],
 )
 async def test_a_stop_at_any_moment_of_the_start_hinders_no_later_start(moments):
@@ -215,7 +211,6 @@ _native.read_system = read_system
 """
 
 
-@pytest.mark.xfail(reason=ABORTS, strict=True)
 async def test_a_stop_amid_a_long_look_is_a_clean_end():
     async with simulated_node() as node:
         process = await node.start(before=READS_ON)
@@ -304,3 +299,11 @@ async def test_a_locality_file_wrong_from_the_start_is_refused():
         assert f"error: {file}:3: distances[0].distance: 'pxb'" in text
         assert node.kubelet.registrations == []
         assert left_by_us(node.kubelet.directory) == set()
+
+
+async def test_a_locality_file_that_was_named_must_exist():
+    async with simulated_node() as node:
+        process = await node.start("--locality-file", "/etc/plumbline/none.yaml")
+
+        assert await process.wait() == 2
+        assert "there is no such locality file" in node.log.read_text()
