@@ -74,21 +74,23 @@ class Lookout:
         return self._session
 
     def _read_overrides(self, config: Config) -> Mapping[frozenset[str], Distance]:
-        stated = config.plumbline.locality_file
-        file = self._machine.path(stated) if stated else self._machine.locality_file
         try:
-            if stated and not file.exists():
-                raise ConfigError(
-                    f"{file}: there is no such locality file; write it (docs/locality.md), or"
-                    " leave plumbline.localityFile out"
-                )
-            self._overrides = locality.read_overrides(file)
+            self._overrides = self._read_locality(config.plumbline.locality_file)
         except ConfigError as error:
             # Wrong from the start is refused; broken later must not hide a lost GPU.
             if self._overrides is None:
                 raise
             logs.error("locality_refused", error=error, doing="keeping the previous one")
         return self._overrides
+
+    def _read_locality(self, named: str | None) -> Mapping[frozenset[str], Distance]:
+        file = self._machine.path(named) if named else self._machine.locality_file
+        if named and not file.exists():
+            raise ConfigError(
+                f"{file}: there is no such locality file; write it (docs/locality.md), or"
+                " leave plumbline.localityFile out"
+            )
+        return locality.read_overrides(file)
 
     def _dev_root(self, config: Config) -> str:
         # A driver container brings its own /dev; without one the node's is ours too.
