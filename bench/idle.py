@@ -1,6 +1,7 @@
 """Memory, CPU, threads and file descriptors of the daemon, at rest and over many events."""
 
 import asyncio
+import contextlib
 import statistics
 import sys
 import time
@@ -13,10 +14,14 @@ from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
 
 
 async def measure(idle_seconds: float, allocations: int, restarts: int) -> dict[str, object]:
-    async with simulated_node() as (folder, kubelet), daemon(folder, kubelet) as (pid, socket, _):
+    async with (
+        simulated_node() as (folder, kubelet),
+        daemon(folder, kubelet) as (pid, socket, _),
+        _floor(folder / "floor.sock") as floor,
+    ):
         process = psutil.Process(pid)
         stream, ids = await _watch(socket)
-        rest = await _at_rest(process, idle_seconds)
+        rest = await _at_rest(process, floor, idle_seconds)
         before = _handles(process)
         await _allocate(socket, ids, allocations)
         after_allocations = _handles(process)
@@ -24,7 +29,6 @@ async def measure(idle_seconds: float, allocations: int, restarts: int) -> dict[
         await _restart(kubelet, folder, restarts)
         return {
             "at_rest": rest,
-            "floor_resident_mib": await _floor_memory(folder),
             "allocations": allocations,
             "kubelet_restarts": restarts,
             "before": before,
@@ -34,36 +38,42 @@ async def measure(idle_seconds: float, allocations: int, restarts: int) -> dict[
         }
 
 
-async def _at_rest(process, seconds):
+async def _at_rest(process, floor, seconds):
+    """Watch the daemon and the empty service through the same seconds."""
     # What starting left behind is not rest.
     await asyncio.sleep(2)
-    began, used = time.perf_counter(), sum(process.cpu_times()[:2])
+    began = time.perf_counter()
+    used, floor_used = _cpu(process), _cpu(floor)
     resident = []
     while time.perf_counter() - began < seconds:
         await asyncio.sleep(1)
         resident.append(process.memory_info().rss / 2**20)
-    used = sum(process.cpu_times()[:2]) - used
+    elapsed = time.perf_counter() - began
     return {
         "resident_mib": statistics.median(resident),
+        "floor_resident_mib": floor.memory_info().rss / 2**20,
         "aim_resident_mib": "under 60",
-        "cpu_percent": 100 * used / (time.perf_counter() - began),
+        "cpu_percent": 100 * (_cpu(process) - used) / elapsed,
+        "floor_cpu_percent": 100 * (_cpu(floor) - floor_used) / elapsed,
         "aim_cpu_percent": "under 0.2",
         "seconds": seconds,
     }
 
 
-async def _floor_memory(folder):
-    """Resident memory of the empty service."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.floor", str(folder / "floor.sock")
-    )
-    async with rpc.open_channel(folder / "floor.sock") as channel:
+def _cpu(process):
+    return sum(process.cpu_times()[:2])
+
+
+@contextlib.asynccontextmanager
+async def _floor(socket):
+    """Run the empty service; yield its process."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.floor", str(socket))
+    async with rpc.open_channel(socket) as channel:
         call = rpc.PREFER.on(channel)
         await call(api.PreferredAllocationRequest(), wait_for_ready=True)
-        resident = psutil.Process(process.pid).memory_info().rss / 2**20
+        yield psutil.Process(process.pid)
     process.terminate()
     await process.wait()
-    return resident
 
 
 def _handles(process):

@@ -154,9 +154,10 @@ class Watch:
 
     def _look(self, known: tuple[object, ...]) -> None:
         looked = time.monotonic()
-        # In slices, so that a shorter interval takes effect at once.
-        while not self._stop.wait(min(self.look_every_s, WAIT_MS / 1000)):
-            if time.monotonic() - looked < self.look_every_s:
+        # In slices, so that a shorter interval takes effect soon.
+        while not self._stop.wait(min(self.look_every_s, 1.0)):
+            # A wait may end a moment early by this clock; that is no reason for another slice.
+            if time.monotonic() - looked < 0.9 * self.look_every_s:
                 continue
             looked = time.monotonic()
             try:
