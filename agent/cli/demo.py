@@ -48,12 +48,12 @@ def demo(
 
     Example: plumbline demo dgx-a100 --keep
     """
-    with _workplace() as folder:
+    with _scratch_folder() as folder:
         asyncio.run(_demo(profile, folder, keep=keep))
 
 
 @contextlib.contextmanager
-def _workplace() -> Iterator[Path]:
+def _scratch_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="plumbline-"))
     try:
         yield folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agent import _native
 from agent.model.inventory import Distance, Nic, NicPort, NumaNode, PciAddress, PciPosition
 
@@ -25,7 +27,15 @@ def position(tree: _native.SystemTree, address: str) -> PciPosition | None:
         switch=_address(device.switch_address),
         path=tuple(PciAddress(step) for step in device.path),
         numa_node=device.numa_node,
+        path_generation=device.path_max_generation,
+        path_width=device.path_max_width,
+        acs_redirect=device.acs_redirect,
     )
+
+
+def addresses(found: Iterable[str]) -> tuple[PciAddress, ...]:
+    """Return addresses of the native core as ours."""
+    return tuple(PciAddress(address) for address in found)
 
 
 def distance(tree: _native.SystemTree, a: str, b: str) -> Distance | None:

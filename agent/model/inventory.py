@@ -67,6 +67,13 @@ class PciPosition:
     path: tuple[PciAddress, ...]
     """Every bridge from the root port down, then the device itself."""
     numa_node: int | None
+    path_generation: int | None = None
+    """What the narrowest hop up to the root port can do: PCIe generation ..."""
+    path_width: int | None = None
+    """... and lanes."""
+    acs_redirect: bool | None = None
+    """True when a port above sends peer traffic up to the root complex (ACS), so that PIX is
+    PIX on paper only; None when that cannot be read without CAP_SYS_ADMIN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +230,8 @@ class Inventory:
     nics: tuple[Nic, ...]
     numa_nodes: tuple[NumaNode, ...]
     pairs: tuple[PairDistance, ...]
+    nvswitches: tuple[PciAddress, ...] = ()
+    nvmes: tuple[PciAddress, ...] = ()
     control_nodes: tuple[str, ...] = ()
     """Device nodes every GPU container needs, as far as this node has them."""
     feature_nodes: FeatureNodes = FeatureNodes()

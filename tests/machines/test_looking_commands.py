@@ -97,6 +97,18 @@ def test_inventory_is_a_document(built, form, read):
     assert document["unavailable"] == []
 
 
+def test_inventory_tells_links_switches_and_disks(built):
+    done = plumbline("inventory", "--machine", str(built["dgx-h100"]), "-o", "json")
+    document = json.loads(done.stdout)
+
+    assert {
+        (g["position"]["path_generation"], g["position"]["path_width"]) for g in document["gpus"]
+    } == {(5, 16)}
+    assert all(gpu["position"]["acs_redirect"] in (True, False) for gpu in document["gpus"])
+    assert len(document["nvswitches"]) == 4
+    assert not set(document["nvswitches"]) & {nic["address"] for nic in document["nics"]}
+
+
 def test_inventory_lists_a_lost_gpu_with_the_reason(tmp_path):
     machines.create("t4-4x", tmp_path / "t4")
     machines.lose(tmp_path / "t4", "2")
