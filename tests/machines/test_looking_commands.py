@@ -93,11 +93,12 @@ def test_inventory_is_a_document(built, form, read):
     assert [gpu["module_id"] for gpu in document["gpus"]] == [2, 1, 4, 3]
     assert [gpu["numa_node"] for gpu in document["gpus"]] == [0, 0, 1, 1]
     assert [gpu["memory_numa_node"] for gpu in document["gpus"]] == [2, 10, 18, 26]
+    assert document["nvmes"]
     assert all(gpu["fabric"]["state"] == "completed" for gpu in document["gpus"])
     assert document["unavailable"] == []
 
 
-def test_inventory_tells_links_switches_and_disks(built):
+def test_inventory_tells_links_and_switches(built):
     done = plumbline("inventory", "--machine", str(built["dgx-h100"]), "-o", "json")
     document = json.loads(done.stdout)
 
