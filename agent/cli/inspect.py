@@ -80,23 +80,12 @@ def look(machine: Path | None, driver_root: Path = Path("/")) -> Inventory:
     """Read the node, or the simulated machine in a folder, once."""
     # Imported here: `plumbline --help` needs no driver bindings.
     from agent.discovery.inventory import observe  # noqa: PLC0415
-    from agent.discovery.library import Session  # noqa: PLC0415
+    from agent.discovery.library import Session, simulated_machine  # noqa: PLC0415
     from agent.discovery.locality import read_overrides  # noqa: PLC0415
 
-    node = Machine.live(driver_root) if machine is None else simulated(machine)
+    node = Machine.live(driver_root) if machine is None else simulated_machine(machine)
     with Session(node) as session:
         return observe(session, overrides=read_overrides(node.locality_file))
-
-
-def simulated(folder: Path) -> Machine:
-    """Return the simulated machine in a folder, or say what the folder is instead."""
-    if not (folder / "state").is_file():
-        what = "is not a simulated machine (no state file)" if folder.is_dir() else "does not exist"
-        raise typer.BadParameter(
-            f"{folder} {what}; make one with: plumbline machine create dgx-h100 {folder}",
-            param_hint="--machine",
-        )
-    return Machine.simulated(folder)
 
 
 def _print_tables(found: Inventory) -> None:

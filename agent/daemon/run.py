@@ -18,6 +18,7 @@ from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
 from agent.daemon.node import Node
+from agent.discovery.library import simulated_machine
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
@@ -175,12 +176,7 @@ def _machine(resolved: Resolved) -> Machine:
     folder = resolved.options.machine
     if folder is None:
         return Machine.live(Path(resolved.config.flags.plugin.container_driver_root))
-    if not (Path(folder) / "state").is_file():
-        raise ConfigError(
-            f"--machine {folder}: no simulated machine there;"
-            f" make one with: plumbline machine create dgx-h100 {folder}"
-        )
-    return Machine.simulated(Path(folder))
+    return simulated_machine(Path(folder))
 
 
 def _unhealthy(snapshot: Snapshot) -> tuple[str, ...]:

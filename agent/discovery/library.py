@@ -11,7 +11,7 @@ from typing import Self
 import pynvml
 
 from agent.discovery import faults
-from agent.model.errors import HardwareError, NoDriverError
+from agent.model.errors import ConfigError, HardwareError, NoDriverError
 from agent.model.machine import NVML_SONAME, Machine
 
 # Where distributions put the library below a driver root, as the container toolkit looks.
@@ -31,6 +31,16 @@ def find_library(driver_root: Path) -> Path | None:
     """Return the driver library below a driver root; None when there is none."""
     candidates = (driver_root / folder / NVML_SONAME for folder in LIBRARY_FOLDERS)
     return next((path for path in candidates if path.exists()), None)
+
+
+def simulated_machine(folder: Path) -> Machine:
+    """Return the simulated machine in a folder. Raises ConfigError saying what is there instead."""
+    if not (folder / "state").is_file():
+        what = "is not a simulated machine (no state file)" if folder.is_dir() else "does not exist"
+        raise ConfigError(
+            f"--machine: {folder} {what}; make one with: plumbline machine create dgx-h100 {folder}"
+        )
+    return Machine.simulated(folder)
 
 
 class Session:
