@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+import pynvml
 import pytest
 from daemon_process import GPU, changed, simulated_node
 
@@ -182,3 +183,32 @@ async def test_a_kubelet_directory_that_is_a_file_is_named():
         assert last.startswith("error: ")
         assert str(node.kubelet.directory) in last
         node.kubelet.directory.unlink()
+
+
+ONE_IS_NOT_HEARD = """
+import pynvml
+
+register = pynvml.nvmlDeviceRegisterEvents
+
+def register_all_but_one(handle, types, events):
+    if pynvml.nvmlDeviceGetIndex(handle) == 1:
+        raise pynvml.NVMLError(CODE)
+    return register(handle, types, events)
+
+pynvml.nvmlDeviceRegisterEvents = register_all_but_one
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "unhealthy"),
+    [(pynvml.NVML_ERROR_UNKNOWN, {1}), (pynvml.NVML_ERROR_NOT_SUPPORTED, set())],
+    ids=["unknown", "not-supported"],
+)
+async def test_a_gpu_whose_xids_cannot_be_heard_is_not_taken_for_sound(code, unhealthy):
+    async with simulated_node() as node:
+        await node.serving(before=f"CODE = {code}\n{ONE_IS_NOT_HEARD}")
+        machines.inject_xid(node.machine, "2", 79)
+
+        expected = {node.uuid(i) for i in unhealthy | {2}}
+        assert await node.unhealthy(len(expected)) == expected
+        assert "event=gpu_unwatched" in node.log.read_text()
