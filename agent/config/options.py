@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from agent.config.section import Section
 
 
@@ -21,8 +19,3 @@ class RunOptions(Section, frozen=True, kw_only=True):
     node_name: str | None = None
     """None until something needs the API server."""
     print_config: bool = False
-
-    @property
-    def registration_socket(self) -> Path | None:
-        """Return the socket to register at; None when the agent shall not register."""
-        return Path(self.kubelet_dir) / self.kubelet_socket if self.kubelet_socket else None

@@ -167,7 +167,6 @@ class Node:
         try:
             # What health was when the look began is merged below with what it has become.
             ready = await in_thread(self._read, self._config, self._health, self.snapshot)
-            self._looking = False
             self._health = _merged(self._health, ready.health)
             await self._prepared(ready)
         finally:
@@ -175,7 +174,11 @@ class Node:
         self._swap(ready if self._health == ready.health else ready.with_health(self._health))
 
     def _read(self, config: Config, health: Health, previous: Snapshot | None) -> Snapshot:
-        inventory = self._lookout.look(config)
+        try:
+            inventory = self._lookout.look(config)
+        finally:
+            # Said by the thread itself: it may outlive the task that waited for it.
+            self._looking = False
         return build_snapshot(config, inventory, health.with_driver_fault(None), previous=previous)
 
     async def _prepared(self, ready: Snapshot) -> None:

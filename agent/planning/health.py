@@ -19,10 +19,6 @@ class Health:
     driver_fault: str | None = None
     """Why no GPU can be used at all, while that is so."""
 
-    def is_healthy(self, uuid: str) -> bool:
-        """Return True when nothing speaks against the GPU."""
-        return self.reason(uuid) is None
-
     def reason(self, uuid: str) -> str | None:
         """Return why a GPU must not be handed out; None when it may."""
         return self.driver_fault or self.unhealthy.get(uuid)

@@ -119,6 +119,7 @@ async def test_without_a_driver_it_says_so_and_exits_3():
 
         assert await process.wait() == 3
         assert "no NVIDIA driver library" in node.log.read_text()
+        assert "look_abandoned" not in node.log.read_text()
         assert list(node.kubelet.directory.glob("nvidia-*")) == []
 
 

@@ -167,16 +167,6 @@ def test_an_empty_variable_is_no_value_but_where_empty_means_something():
 
     assert resolved.config == Config()
     assert resolved.options.kubelet_socket == ""
-    assert resolved.options.registration_socket is None
-
-
-def test_the_registration_socket_is_in_the_kubelet_folder_unless_it_is_elsewhere():
-    def socket(*argv):
-        return str(resolve(argv, {}).options.registration_socket)
-
-    assert socket() == "/var/lib/kubelet/device-plugins/kubelet.sock"
-    assert socket("--kubelet-dir", "/k") == "/k/kubelet.sock"
-    assert socket("--kubelet-dir=/k", "--kubelet-socket=/run/other.sock") == "/run/other.sock"
 
 
 def test_the_device_root_follows_the_driver_root():
