@@ -107,11 +107,24 @@ def check(value: object, annotation: object, *, raw: str | None = None) -> objec
     """
     if value == "" and is_optional(annotation):
         return None
+    if isinstance(value, str):
+        value = _whole(value)
     try:
         read = _duration(value) if form(annotation) == GO_DURATION else value
         return msgspec.convert(read, annotation, strict=True)
     except msgspec.ValidationError:
         raise UnfitError(_complaint(value, annotation, raw)) from None
+
+
+def _whole(text: str) -> str:
+    """Return text with characters that JSON escaped in two halves (RFC 8259, 7) joined.
+
+    Raises UnfitError for half a character, as bytes that are not UTF-8 leave it in a variable.
+    """
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise UnfitError(f"{text!a} is no text: write it in UTF-8") from None
 
 
 def check_items(items: list[object], annotation: object) -> tuple[object, ...]:

@@ -220,3 +220,16 @@ def test_a_configuration_cannot_be_changed():
     with pytest.raises(AttributeError):
         config.flags.mig_strategy = MigStrategy.MIXED
     assert hash(config) == hash(Config())
+
+
+def test_bytes_that_are_not_utf8_are_refused_with_their_variable():
+    with pytest.raises(ConfigError, match=r"NVIDIA_DRIVER_ROOT.*no text: write it in UTF-8"):
+        resolve([], {"NVIDIA_DRIVER_ROOT": "/drv\udcff"})
+
+
+def test_a_character_that_json_escapes_in_two_halves_is_one(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text('{"version": "v1", "flags": {"nvidiaDriverRoot": "/\\ud83d\\ude80"}}')
+
+    config = resolve(["--config", str(file)], {}).config
+    assert config.flags.nvidia_driver_root == "/\U0001f680"
