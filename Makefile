@@ -3,10 +3,10 @@ PY := .venv/bin/python
 SOURCES := $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.c' -o -name '*.h' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench protos sanitize tidy wheel lock clean
+.PHONY: help setup demo test cluster-test cluster check fmt bench protos sanitize tidy wheel lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## create .venv with the locked environment and build the native code
 	@tools/setup
@@ -16,6 +16,12 @@ demo: setup ## make a simulated DGX H100 and hand its GPUs to pods (ARGS=--keep 
 
 test: setup ## run the tests
 	@$(PY) -m pytest $(ARGS)
+
+cluster-test: setup ## boot a real Kubernetes node and run tests/cluster on it (KUBERNETES=1.34)
+	@tools/cluster-test $(ARGS)
+
+cluster: setup ## boot that node with the agent on it, to try things by hand (ARGS=--help)
+	@PYTHONPATH=.:tests/cluster $(PY) -m testbed up $(ARGS)
 
 check: setup ## ruff, mypy --strict, stubtest, import-linter, clang-format
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check .

@@ -1,0 +1,64 @@
+"""One real node for all tests of this folder; each finds it empty and healthy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from testbed import components, prerequisites
+from testbed.cluster import booted
+
+HERE = Path(__file__).parent
+KUBERNETES = os.environ.get("PLUMBLINE_KUBERNETES", components.DEFAULT_KUBERNETES)
+TIMEOUT_S = 240
+
+_TIMINGS = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def built():
+    if missing := prerequisites.missing():
+        pytest.skip("this machine lacks " + "; ".join(missing))
+    try:
+        return components.find(KUBERNETES)
+    except components.ComponentsMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def node(built):
+    """The booted node, whatever state tests have left it in; for fixtures."""
+    # What a test of pods' health needs, and is off by default before 1.36.
+    gates = {"ResourceHealthStatus": True} if built.minor < 36 else {}
+    with booted(built, feature_gates=gates) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(node, request):
+    """The node, empty: no pod, no agent, a whole machine, the bench's own configuration."""
+    node.configure_kubelet()
+    yield node
+    node.clean()
+    request.config.stash.setdefault(_TIMINGS, []).extend(
+        (request.node.name, timing) for timing in node.timings
+    )
+    node.timings.clear()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not (timings := config.stash.get(_TIMINGS, [])):
+        return
+    terminalreporter.section("pod created to running")
+    terminalreporter.write_line(f"{'with':>9} {'without the agent calls':>24}  test: pod")
+    for test, timing in timings:
+        without_s = timing.total_s - timing.agent_s
+        line = f"{timing.total_s:7.3f} s {without_s:22.3f} s  {test}: {timing.pod}"
+        terminalreporter.write_line(line)

@@ -1,0 +1,37 @@
+"""The simulated machine below the node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.simulation import machines
+
+
+class SimulatedMachine:
+    """A machine in a folder; what is broken on it can be mended again."""
+
+    def __init__(self, folder: Path, profile: str) -> None:
+        """Make the machine, and the folder for CDI specifications that containerd watches."""
+        self.folder = folder
+        self._lost: set[str] = set()
+        machines.create(profile, folder)
+        (folder / "var/run/cdi").mkdir(parents=True)
+
+    @property
+    def uuids(self) -> list[str]:
+        """Return the UUIDs of its GPUs by index."""
+        return [gpu.uuid for gpu in machines.look(self.folder).gpus]
+
+    def xid(self, gpu: int | str, code: int = 79) -> None:
+        """Make the driver report an Xid error on a GPU, by index or UUID."""
+        machines.inject_xid(self.folder, str(gpu), code)
+
+    def lose(self, gpu: int | str, *, silently: bool = False) -> None:
+        """Let a GPU fall off the bus."""
+        machines.lose(self.folder, str(gpu), silently=silently)
+        self._lost.add(str(gpu))
+
+    def mend(self) -> None:
+        """Bring back every GPU that was lost."""
+        while self._lost:
+            machines.restore(self.folder, self._lost.pop())
