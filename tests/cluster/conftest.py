@@ -42,15 +42,21 @@ def node(built):
 
 
 @pytest.fixture
-def cluster(node, request):
-    """The node, empty: no pod, no agent, a whole machine, the bench's own configuration."""
-    node.configure_kubelet()
+def empty_node(node, request):
+    """The node without pod and agent, on a whole machine; its kubelet is configured somehow."""
     yield node
     node.clean()
     request.config.stash.setdefault(_TIMINGS, []).extend(
         (request.node.name, timing) for timing in node.timings
     )
     node.timings.clear()
+
+
+@pytest.fixture
+def cluster(empty_node):
+    """The empty node with the bench's own configuration."""
+    empty_node.configure_kubelet()
+    return empty_node
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.simulation import machines
+from testbed.lists import parse_list
 
 
 class SimulatedMachine:
@@ -20,7 +21,16 @@ class SimulatedMachine:
     @property
     def uuids(self) -> list[str]:
         """Return the UUIDs of its GPUs by index."""
-        return [gpu.uuid for gpu in machines.look(self.folder).gpus]
+        return list(self._gpus())
+
+    def numa_node(self, uuid: str) -> int:
+        """Return the NUMA node of a GPU, as the kernel tells it."""
+        address = self._gpus()[uuid]
+        return int(self._read(f"bus/pci/devices/{address}/numa_node"))
+
+    def cpus(self, node: int) -> set[int]:
+        """Return the CPUs of a NUMA node, as the kernel tells them."""
+        return parse_list(self._read(f"devices/system/node/node{node}/cpulist"))
 
     def xid(self, gpu: int | str, code: int = 79) -> None:
         """Make the driver report an Xid error on a GPU, by index or UUID."""
@@ -35,3 +45,9 @@ class SimulatedMachine:
         """Bring back every GPU that was lost."""
         while self._lost:
             machines.restore(self.folder, self._lost.pop())
+
+    def _gpus(self) -> dict[str, str]:
+        return {gpu.uuid: gpu.address for gpu in machines.look(self.folder).gpus}
+
+    def _read(self, path: str) -> str:
+        return (self.folder / "sys" / path).read_text()

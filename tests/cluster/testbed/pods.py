@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed import images, waiting
+from testbed.lists import parse_list
 
 if TYPE_CHECKING:
     from testbed.cluster import Cluster
@@ -276,13 +277,3 @@ def describe(pod: Any) -> str:
             parts.append(f"container {each.name}: {state.reason} {state.message or ''}")
     parts += [c.message for c in pod.status.conditions or () if c.message]
     return "; ".join(part for part in parts if part)
-
-
-def parse_list(text: str) -> set[int]:
-    """Return the numbers of a kernel list such as ``0-3,8``."""
-    numbers: set[int] = set()
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        if first:
-            numbers |= set(range(int(first), int(last or first) + 1))
-    return numbers
