@@ -2,8 +2,8 @@
 // `make cluster-test` builds and runs. Kubernetes is published as one module that
 // replaces its staging modules by folders; here their published twins take that place.
 //
-// Another patch release: change k8s.io/kubernetes and every replacement alike, then
-// `go mod tidy`. kubernetes-1.34.mod does the same for the oldest release we support.
+// Another patch release: tools/pin-kubernetes v1.36.N. Another release of anything else:
+// `go get MODULE@VERSION && go mod tidy`, here. kubernetes-1.34.mod: the oldest that we support.
 module plumbline.example/tests/cluster
 
 go 1.26.8
