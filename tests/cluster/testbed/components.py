@@ -152,7 +152,7 @@ def _want(component: Component, mod: Path) -> _Wanted:
     modules = dict(re.findall(r"^\t(\S+) (v\S+)", text, re.MULTILINE))
     module = max((m for m in modules if component.package.startswith(m)), key=len)
     # A comment that changed is no reason to build for minutes.
-    pins = "".join(line for line in text.splitlines(True) if not line.startswith("//"))
+    pins = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("//"))
     key = hashlib.sha256((pins + mod.with_suffix(".sum").read_text() + _TAGS).encode())
     folder = cache() / f"{mod.stem}-{key.hexdigest()[:12]}"
     return _Wanted(component, mod, folder / component.name, modules[module])
