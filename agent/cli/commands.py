@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 
+from agent import VERSION
 from agent.cli import inspect, machine
 from agent.cli.demo import demo
 
@@ -36,4 +36,4 @@ def run(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = No
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(installed_version("plumbline"))
+    typer.echo(VERSION)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+from agent import VERSION
 from agent.model.errors import PlumblineError
 
 
@@ -32,6 +33,9 @@ def _dispatch(arguments: list[str]) -> int:
         from agent.daemon.run import run  # noqa: PLC0415
 
         return run(arguments[1:])
+    if arguments == ["--version"]:
+        sys.stdout.write(f"{VERSION}\n")
+        return 0
     from agent.cli.commands import app  # noqa: PLC0415
 
     app(arguments)

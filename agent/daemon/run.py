@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent import VERSION
 from agent.config import flags
 from agent.config.flags import Resolved
 from agent.config.schema import Config
@@ -89,6 +90,7 @@ class Daemon:
         self._take_signals()
         logs.event(
             "starting",
+            version=VERSION,
             pid=os.getpid(),
             kubelet_dir=self._resolved.options.kubelet_dir,
             configured=describe(self._resolved) or "defaults",
