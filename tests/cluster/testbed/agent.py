@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from testbed.process import ComponentFailed, Process, last_lines
 from testbed.world import World
 
 _PROGRAM = "from agent.cli.main import main; main()"
+_REPOSITORY = Path(__file__).parents[3]
 
 
 class Agent:
@@ -28,8 +31,11 @@ class Agent:
         self.log = folder / "agent.log"
         self.config = folder / "agent.yaml"
         self.process: Process | None = None
+        """The agent that was started last."""
+        self._started: list[Process] = []
         self._flags: tuple[str, ...] = ()
         self._env: Mapping[str, str] = {}
+        self._interpreter: tuple[str, ...] = (sys.executable,)
 
     def start(
         self,
@@ -38,10 +44,10 @@ class Agent:
         source: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start an agent with these flags.
+        """Start an agent with these flags, beside those that run.
 
         ``config`` is written to the configuration file first; ``source`` is the folder of
-        another version's packages.
+        another version's packages (``versions.make``).
         """
         if config is not None:
             self.configure(config)
@@ -50,9 +56,12 @@ class Agent:
         self._env = {
             "PLUMBLINE_LOG_LEVEL": "debug",
             "PLUMBLINE_LOG_FORMAT": "json",
-            "PYTHONPATH": str(source or Path(__file__).parents[3]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(source), *_site_packages()] if source else [str(_REPOSITORY)]
+            ),
             **(env or {}),
         }
+        self._interpreter = (sys.executable, *(("-S",) if source else ()))
         return self._launch()
 
     def restart(self, signal_: signal.Signals = signal.SIGTERM) -> Process:
@@ -64,6 +73,13 @@ class Agent:
         """End the agent; return its exit code."""
         process, self.process = self.process, None
         return process.end(signal_)
+
+    def end(self) -> None:
+        """End every agent that runs."""
+        for process in self._started:
+            process.end()
+        self._started.clear()
+        self.process = None
 
     def configure(self, text: str) -> None:
         """Put a configuration file in place as an editor does: whole, by renaming."""
@@ -110,6 +126,17 @@ class Agent:
         return self.events("rpc_end", since=since)
 
     def _launch(self) -> Process:
-        argv = [sys.executable, "-c", _PROGRAM, "run", f"--machine={self._machine}", *self._flags]
+        argv = [*self._interpreter, "-c", _PROGRAM, "run", f"--machine={self._machine}"]
+        argv += self._flags
         self.process = self._world.start("agent", argv, log=self.log, env=self._env)
+        self._started = [each for each in self._started if each.running] + [self.process]
         return self.process
+
+
+def _site_packages() -> list[str]:
+    """Return where the agent's dependencies are.
+
+    Another version is started without ``site``: an editable install puts a finder of its own
+    before the whole of the path there, and this version would be found first.
+    """
+    return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})

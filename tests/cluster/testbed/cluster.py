@@ -70,6 +70,7 @@ class Cluster:
             folder, components, self.plane, machine=self.machine.folder, gates=feature_gates
         )
         self.timings: list[Timing] = []
+        self.figures: dict[str, float] = {}
         self._kubelet_changes: dict[str, Any] = {}
         self._processes: dict[str, Process] = {}
         self._commands = {**self.plane.commands(), "containerd": self.node_side.containerd()}
@@ -110,8 +111,7 @@ class Cluster:
                 self._processes.pop(name, None)
                 self.start(name)
         self.delete_pods()
-        if self.agent.process is not None:
-            self.agent.stop()
+        self.agent.end()
         # The next agent's devices are to be told from this one's.
         self.node.wait(no_devices, why="an agent that is gone leaves devices", timeout_s=20)
         self.machine.mend()
@@ -198,6 +198,10 @@ class Cluster:
         self.dynamic.create(kind, pods.manifest(name, *made, **spec), namespace=pods.NAMESPACE)
         return pod
 
+    def pods(self) -> list[Any]:
+        """Return the pods there are, as objects of the API server."""
+        return list(self.core.list_namespaced_pod(pods.NAMESPACE).items)
+
     def delete_pods(self) -> None:
         """Delete every pod at once; returns when all are gone."""
         self.core.delete_collection_namespaced_pod(pods.NAMESPACE, grace_period_seconds=0)
@@ -206,7 +210,7 @@ class Cluster:
     def wait_no_pods(self, *, names: set[str] | None = None, timeout_s: float = 40) -> None:
         """Wait until none of the named pods, or none at all, is left."""
         deadline = time.monotonic() + timeout_s
-        while found := {p.metadata.name for p in self._pods()} & (names or {*self._names()}):
+        while found := {p.metadata.name for p in self.pods()} & (names or {*self._names()}):
             if time.monotonic() > deadline:
                 raise waiting.TimedOut(self.explain(f"pods do not go: {sorted(found)}"))
             time.sleep(0.05)
@@ -236,13 +240,17 @@ class Cluster:
         )
         self.timings.append(Timing(pod=pod.name, total_s=total_s, agent_s=agent_s))
 
+    @contextlib.contextmanager
+    def measured(self, what: str) -> Iterator[None]:
+        """Note how long a block took, in seconds, for the report after the tests."""
+        began = time.monotonic()
+        yield
+        self.figures[what] = time.monotonic() - began
+
     # Inside
 
-    def _pods(self) -> list[Any]:
-        return list(self.core.list_namespaced_pod(pods.NAMESPACE).items)
-
     def _names(self) -> list[str]:
-        return [pod.metadata.name for pod in self._pods()]
+        return [pod.metadata.name for pod in self.pods()]
 
     def _launch(self, name: str) -> None:
         command = self._command(name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +74,26 @@ class NodeView:
         answer = self._ask(rpc.LIST_PODS, api.ListPodResourcesRequest())
         return {pod.name: pod for pod in answer.pod_resources}
 
+    def wait_told_of(self, pods: Iterable[str], *, timeout_s: float = 15) -> None:
+        """Wait until the kubelet lists these pods: one that just started has heard of none."""
+        deadline = time.monotonic() + timeout_s
+        while missing := set(pods) - self.pod_resources().keys():
+            if time.monotonic() > deadline:
+                words = f"PodResources does not list {sorted(missing)}"
+                raise waiting.TimedOut(self._cluster.explain(words))
+            time.sleep(0.02)  # nothing announces it but an answer
+
     def allocatable_resources(self) -> api.AllocatableResourcesResponse:
         """Return what the kubelet says it can give."""
         return self._ask(rpc.LIST_ALLOCATABLE, api.AllocatableResourcesRequest())
+
+    def offered(self, resource: str) -> int:
+        """Return how many devices the kubelet itself counts as allocatable; 0 while it is away."""
+        with contextlib.suppress(grpc.RpcError):
+            request = api.AllocatableResourcesRequest()
+            devices = self._ask(rpc.LIST_ALLOCATABLE, request, wait=False).devices
+            return sum(len(d.device_ids) for d in devices if d.resource_name == resource)
+        return 0
 
     def held(self, pod: str, container: str, resource: str) -> list[str]:
         """Return the ids of a resource that a container holds."""
@@ -90,7 +110,7 @@ class NodeView:
         found = self.pod_resources().get(pod)
         return [c for c in found.containers if c.name == container] if found else []
 
-    def _ask(self, method: rpc.Rpc[Any, Any], request: Any) -> Any:
+    def _ask(self, method: rpc.Rpc[Any, Any], request: Any, *, wait: bool = True) -> Any:
         socket: Path = self._cluster.node_side.kubelet_dir / "pod-resources" / "kubelet.sock"
         with grpc.insecure_channel(f"unix:{socket}") as channel:
             call = channel.unary_unary(
@@ -98,7 +118,7 @@ class NodeView:
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.answer.FromString,
             )
-            return call(request, timeout=10, wait_for_ready=True)
+            return call(request, timeout=10, wait_for_ready=wait)
 
 
 def _describe(node: Any) -> str:

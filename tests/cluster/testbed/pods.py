@@ -81,6 +81,16 @@ class DeviceNode:
     minor: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a running container is and has."""
+
+    first_process: tuple[int, int]
+    """Its PID and when it was started, in the clock ticks of proc_pid_stat(5)."""
+    env: dict[str, str]
+    devices: dict[str, DeviceNode]
+
+
 class Inside:
     """One running container, seen from the node: no part of Kubernetes is asked.
 
@@ -99,6 +109,11 @@ class Inside:
     def running(self) -> bool:
         """Return whether its first process is the one that it was."""
         return (self._proc / "environ").exists()
+
+    @property
+    def sight(self) -> Sight:
+        """Return what must not change while it runs."""
+        return Sight(first_process=(self.pid, self._started), env=self.env, devices=self.devices)
 
     @property
     def env(self) -> dict[str, str]:
@@ -128,6 +143,11 @@ class Inside:
         return {path for path in self.devices if path.startswith("/dev/nvidia")}
 
     @property
+    def gpus(self) -> set[str]:
+        """Return the device nodes of GPUs, without those that control the driver."""
+        return {path for path in self.nvidia_devices if path[len("/dev/nvidia") :].isdigit()}
+
+    @property
     def mounts(self) -> set[str]:
         """Return its mount points."""
         lines = (self._proc / "mountinfo").read_text().splitlines()
@@ -147,6 +167,11 @@ class Inside:
     def spec(self) -> dict[str, Any]:
         """Return the OCI configuration it was made from."""
         return json.loads((self.bundle / "config.json").read_text())
+
+    @property
+    def _started(self) -> int:
+        # proc_pid_stat(5): field 22, counted after the name, which may hold spaces.
+        return int((self._proc / "stat").read_text().rpartition(")")[2].split()[19])
 
     @property
     def cpus(self) -> set[int]:

@@ -1,0 +1,127 @@
+"""Kubelet, agent and containerd end and come back; who runs with GPUs does not notice."""
+
+import signal
+import time
+
+import pytest
+from testbed.history import History
+from testbed.pods import GPU
+from testbed.tenants import Tenants, check_none_is_given_twice
+
+CDI = "--device-list-strategy=cdi-cri"
+# What is promised, on a machine that has more to do than this.
+BACK_S = 5.0
+
+
+def check_whole(cluster, since):
+    """Assert that every GPU is on offer and none is called unhealthy."""
+    cluster.agent.wait_event("devices_sent", since=since, resource=GPU, healthy=8, total=8)
+    last = cluster.agent.events("devices_sent", since=since)[-1]
+    assert (last["healthy"], last["total"]) == (8, 8)
+    assert (cluster.node.allocatable[GPU], cluster.node.capacity[GPU]) == ("8", "8")
+
+
+def back_after(cluster, what):
+    """Do something that takes capacity away; return in how many seconds it was back."""
+    with History(cluster) as history:
+        what()
+        return history.whole_again(GPU, 8, since_s=time.monotonic())
+
+
+def check_back(cluster, fault, mend):
+    """Undo a fault; assert that from then on all capacity was back soon enough."""
+    with History(cluster) as history:
+        mend()
+        back_s = history.whole_again(GPU, 8, since_s=time.monotonic())
+    figure = f"all GPUs allocatable after: {fault}"
+    cluster.figures[figure] = max(back_s, cluster.figures.get(figure, 0.0))
+    assert back_s <= BACK_S
+
+
+@pytest.mark.parametrize(("end", "times"), [(signal.SIGTERM, 5), (signal.SIGKILL, 2)])
+def test_pods_run_on_through_restarts_of_the_kubelet(cluster, end, times):
+    cluster.serve(CDI)
+    tenants = Tenants(cluster, 3, 2)
+
+    for _ in range(times):
+        mark = cluster.agent.mark()
+        check_back(
+            cluster, f"kubelet ended with {end.name}", lambda: cluster.restart("kubelet", end)
+        )
+        tenants.check()
+        check_whole(cluster, mark)
+
+    cluster.pod("rest", gpus=3).wait_running()
+    check_none_is_given_twice(cluster)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_pods_run_on_through_restarts_of_the_agent(cluster, end):
+    cluster.serve(CDI)
+    tenants = Tenants(cluster, 3, 2)
+
+    for _ in range(2):
+        mark = cluster.agent.mark()
+        check_back(cluster, f"agent ended with {end.name}", lambda: cluster.restart("agent", end))
+        tenants.check()
+        check_whole(cluster, mark)
+
+    cluster.pod("rest", gpus=3).wait_running()
+    check_none_is_given_twice(cluster)
+
+
+def test_a_kubelet_that_starts_without_the_agent_leaves_pods_alone(cluster):
+    cluster.serve(CDI)
+    tenants = Tenants(cluster, 3, 2)
+    cluster.agent.stop()
+    cluster.restart("kubelet")
+
+    # The kubelet knows of the resource from before, and of no device; what runs may stay.
+    cluster.node.wait_allocatable(GPU, 0)
+    assert cluster.node.capacity[GPU] == "0"
+    tenants.check()
+    assert f"Insufficient {GPU}" in cluster.pod("early", gpus=1).wait_unschedulable()
+
+    mark = cluster.agent.mark()
+    check_back(cluster, "the kubelet started before the agent", lambda: cluster.agent.start(CDI))
+    tenants.check()
+    check_whole(cluster, mark)
+    cluster.pod("rest", gpus=2).wait_running()
+    check_none_is_given_twice(cluster)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_pods_run_on_through_restarts_of_containerd(cluster, end):
+    cluster.serve(CDI)
+    tenants = Tenants(cluster, 3, 2)
+    mark = cluster.agent.mark()
+
+    cluster.stop("containerd", end)
+    tenants.check_inside()
+    check_back(cluster, f"containerd ended with {end.name}", lambda: cluster.start("containerd"))
+
+    tenants.check()
+    cluster.pod("rest", gpus=3).wait_running()
+    check_none_is_given_twice(cluster)
+    # The agent had no part in it.
+    assert cluster.agent.events("stream_ended", since=mark) == []
+
+
+def test_pods_run_on_while_the_api_server_is_away_for_a_minute(cluster):
+    cluster.serve(CDI)
+    tenants = Tenants(cluster, 3, 2)
+    mark = cluster.agent.mark()
+
+    cluster.stop("kube-apiserver", signal.SIGKILL)
+    until_s = time.monotonic() + 60
+    while time.monotonic() < until_s:
+        tenants.check_inside()
+        assert cluster.node.offered(GPU) == 8
+        time.sleep(1)  # the minute is what is tested
+    check_back(cluster, "a minute without API server", lambda: cluster.start("kube-apiserver"))
+
+    tenants.check()
+    # A scheduler that lost its watch asks again only after a while.
+    cluster.pod("rest", gpus=3).wait_running(timeout_s=90)
+    check_none_is_given_twice(cluster)
+    assert cluster.agent.events("stream_ended", since=mark) == []
