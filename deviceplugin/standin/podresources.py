@@ -29,7 +29,11 @@ class Node(Protocol):
 
 
 class PodResources:
-    """Answers from the node as it is now. As in a kubelet, each device has its own entry."""
+    """Answers from the node as it is now.
+
+    As in a kubelet, each device has an entry of its own, and one that is on several NUMA nodes
+    has one for each.
+    """
 
     def __init__(self, node: Node) -> None:
         """Read from ``node``."""
@@ -70,8 +74,9 @@ class PodResources:
     ) -> api.AllocatableResourcesResponse:
         return api.AllocatableResourcesResponse(
             devices=[
-                _entry(resource, device.id, device.numa_nodes)
+                entry
                 for resource, device in self._node.healthy_devices()
+                for entry in _entries(resource, device.id, device.numa_nodes)
             ]
         )
 
@@ -91,9 +96,10 @@ def _container(container: Container, held: Iterable[Allocated]) -> api.Container
     return api.ContainerResources(
         name=container.name,
         devices=[
-            _entry(each.resource, id_, nodes)
+            entry
             for each in own
             for id_, nodes in sorted(_nodes_by_id(each.ids_by_node).items())
+            for entry in _entries(each.resource, id_, nodes)
         ],
     )
 
@@ -108,7 +114,9 @@ def _nodes_by_id(ids_by_node: Mapping[int, Iterable[str]]) -> dict[str, list[int
     return nodes
 
 
-def _entry(resource: str, id_: str, nodes: Iterable[int]) -> api.ContainerDevices:
-    numa_nodes = [api.NUMANode(ID=node) for node in nodes]
-    topology = api.TopologyInfo(nodes=numa_nodes) if numa_nodes else None
-    return api.ContainerDevices(resource_name=resource, device_ids=[id_], topology=topology)
+def _entries(resource: str, id_: str, nodes: Iterable[int]) -> list[api.ContainerDevices]:
+    topologies = [api.TopologyInfo(nodes=[api.NUMANode(ID=node)]) for node in nodes]
+    return [
+        api.ContainerDevices(resource_name=resource, device_ids=[id_], topology=topology)
+        for topology in topologies or [None]
+    ]

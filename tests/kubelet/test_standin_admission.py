@@ -233,13 +233,17 @@ def entry(id_, *nodes, resource=GPU):
 
 
 async def test_pod_resources_say_who_holds_what(kubelet_with, pod):
-    nics = [Device(id="n0", healthy=True), Device(id="n1", healthy=False)]
+    nics = [
+        Device(id="n0", healthy=True, numa_nodes=(0, 1)),
+        Device(id="n1", healthy=False),
+        Device(id="n2", healthy=True),
+    ]
     async with (
         kubelet_with(TopologyRules(), (0, 1), **{NIC: nics}) as kubelet,
         rpc.open_channel(kubelet.pod_resources) as channel,
     ):
         await kubelet.admit(pod("idle", main={}))
-        await kubelet.admit(pod("busy", init={"early": {GPU: 1}}, main={GPU: 2, NIC: 1}))
+        await kubelet.admit(pod("busy", init={"early": {GPU: 1}}, main={GPU: 2, NIC: 2}))
         listed = await rpc.LIST_PODS.on(channel)(api.ListPodResourcesRequest())
         got = await rpc.GET_POD.on(channel)(
             api.GetPodResourcesRequest(pod_name="busy", pod_namespace="default")
@@ -255,13 +259,15 @@ async def test_pod_resources_say_who_holds_what(kubelet_with, pod):
     assert list(by_name["idle"].containers[0].devices) == []
     (main,) = by_name["busy"].containers
     in_order = sorted(main.devices, key=lambda each: each.device_ids[0])
-    assert in_order == [entry("g0", 0), entry("g1", 1), entry("n0", resource=NIC)]
-    assert got.pod_resources == by_name["busy"]
-    assert list(allocatable.devices) == [
-        entry("g0", 0),
-        entry("g1", 1),
-        entry("n0", resource=NIC),
+    # A device of two NUMA nodes has an entry for each.
+    nic_entries = [
+        entry("n0", 0, resource=NIC),
+        entry("n0", 1, resource=NIC),
+        entry("n2", resource=NIC),
     ]
+    assert in_order == [entry("g0", 0), entry("g1", 1), *nic_entries]
+    assert got.pod_resources == by_name["busy"]
+    assert list(allocatable.devices) == [entry("g0", 0), entry("g1", 1), *nic_entries]
 
 
 async def test_a_slow_plugin_holds_up_one_pod_after_the_other(kubelet_with, shelf, pod):

@@ -47,6 +47,7 @@ class NodeSide:
         """Write what does not change."""
         self.folder = folder
         self.kubelet_dir = folder / "kubelet"
+        self.plugin_dir = self.kubelet_dir / "device-plugins"
         self.cpusets = folder / "cpusets"
         self.cgroup = f"/{folder.name}"
         self._programs = components

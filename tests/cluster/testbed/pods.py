@@ -218,6 +218,14 @@ class Pod:
         self._cluster.timed(self, time.monotonic() - self.created)
         return self
 
+    def wait_admitted(self, *, timeout_s: float = 30) -> Any:
+        """Wait until every container runs or the pod failed; return the object."""
+        return self.wait(
+            lambda pod: pod.status.phase == "Failed" or all_running(pod),
+            timeout_s=timeout_s,
+            why="running or failed",
+        )
+
     def wait_rejected(self, *, timeout_s: float = 30) -> str:
         """Wait until the kubelet rejected the pod; return the reason it gives."""
         pod = self.wait(
