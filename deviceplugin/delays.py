@@ -22,8 +22,11 @@ class Timing:
     """A stream that lived this long makes the next retry a first one again."""
     poll_s: float = 30.0
     """The directory is looked at this often even if no change was reported."""
+    quiet_s: float = 2.0
+    """How long the kubelet must have been still before a device leaves the list: far longer
+    than it takes from our answer to Allocate to its own books, even on a starved node."""
     drain_s: float = 1.0
-    """How long an empty list may take to reach the kubelet before a socket goes."""
+    """How much longer a resource that goes waits for a kubelet that does not read."""
 
 
 class Delays:

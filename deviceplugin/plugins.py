@@ -22,7 +22,7 @@ class DevicePlugins:
     """Offers resources to the kubelet and keeps them registered, each on its own.
 
     A resource in the catalog is registered even with no devices: the node then says 0, and
-    not nothing. A resource that leaves the catalog sends an empty list and is gone.
+    not nothing. A resource that leaves the catalog ends with an empty list and is gone.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class DevicePlugins:
         self._hold()
 
     async def run(self) -> None:
-        """Serve until cancelled or closed; either way the kubelet is told before the end.
+        """Serve until cancelled or closed.
 
         Raises DirectoryHeld when another instance serves the directory.
         """
@@ -99,7 +99,7 @@ class DevicePlugins:
                 await self._closing.wait()
                 self._tasks = None
                 for resource in self._running.values():
-                    resource.withdraw()
+                    resource.leave()
                 for task in watching:
                     task.cancel()
         except BaseExceptionGroup as group:
@@ -112,7 +112,11 @@ class DevicePlugins:
             self._closed.set()
 
     async def close(self) -> None:
-        """Tell the kubelet that there are no devices, stop, remove our sockets; idempotent."""
+        """Stop, remove our sockets; idempotent.
+
+        To the kubelet all devices are unhealthy from then on. It is not told that there are
+        none: it may be about to note one of them (see Offer), and the next agent has them.
+        """
         started = self._tasks is not None
         self._closing.set()
         if started:

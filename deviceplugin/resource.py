@@ -12,9 +12,10 @@ from deviceplugin.delays import Delays, Timing
 from deviceplugin.endpoint import Endpoint
 from deviceplugin.files import FileIdentity
 from deviceplugin.observer import Observer, notify
+from deviceplugin.offer import Offer
 from deviceplugin.pulse import Pulse, undisturbed
 from deviceplugin.registration import RegistrationFailed, register
-from deviceplugin.service import Offer, Service, Stream
+from deviceplugin.service import Service, Stream
 from deviceplugin.values import Device
 
 # Sockets that are removed again and again under a kubelet that lives must not add up.
@@ -61,11 +62,12 @@ class Resource:
         self._stream_lost = False
         self._stream_due = False
         self._withdrawn = False
+        self._leaving = False
 
     def offer(self, devices: tuple[Device, ...]) -> None:
         """Change the devices; told to the kubelet only if they differ, and not on leaving."""
-        if not self._withdrawn and devices != self._offer.devices:
-            self._offer.devices = devices
+        if not self._withdrawn and devices != self._offer.wanted:
+            self._offer.change(devices)
             self._pulse.fire()
 
     def look(self) -> None:
@@ -73,24 +75,41 @@ class Resource:
         self._pulse.fire()
 
     def withdraw(self) -> None:
-        """Make ``run`` take leave of the kubelet and return."""
+        """Make ``run`` tell the kubelet that there is no such resource any more, and return."""
         self._withdrawn = True
+        self._offer.change(())
+        self._pulse.fire()
+
+    def leave(self) -> None:
+        """Make ``run`` return as soon as it can."""
+        self._leaving = True
         self._pulse.fire()
 
     async def run(self) -> None:
-        """Serve and stay registered until withdrawn; then leave with an empty list."""
+        """Serve and stay registered until withdrawn or told to leave.
+
+        A resource that is withdrawn ends with an empty list, which takes a while (see Offer).
+        One that leaves only ends its streams: to the kubelet its devices are unhealthy from
+        then on, and the list is as it was for the next who offers them.
+        """
+        seeing_off = asyncio.create_task(self._see_off())
         try:
             while await self._needed():
                 await self._attempt()
+            await self._pulse.until(
+                lambda: self._leaving or self._is_told_all(),
+                timeout_s=self._around.timing.quiet_s + self._around.timing.drain_s,
+            )
         finally:
+            seeing_off.cancel()
             # It may be on its way out already when everything is cancelled.
             await undisturbed(self._leave())
 
     async def _needed(self) -> bool:
         """Wait until an attempt is due; False when the resource was withdrawn."""
         while True:
-            await self._pulse.until(lambda: self._withdrawn or self._is_unknown())
-            if self._withdrawn:
+            await self._pulse.until(lambda: self._is_going() or self._is_unknown())
+            if self._is_going():
                 return False
             if self._around.kubelet() != self._tried:
                 self._delays.reset()
@@ -106,7 +125,7 @@ class Resource:
         if was_stable or not self._is_served():
             self._delays.reset()
         changed = await self._pulse.until(
-            lambda: self._withdrawn or self._around.kubelet() not in (None, self._tried),
+            lambda: self._is_going() or self._around.kubelet() not in (None, self._tried),
             timeout_s=self._delays.next_s(),
         )
         return not changed and self._is_unknown()
@@ -142,8 +161,8 @@ class Resource:
         except (OSError, RegistrationFailed) as failure:
             # A slow kubelet may have done in time what it answered too late.
             if not self._is_attached(kubelet, started_s):
-                self._stream_due = self._withdrawn
-                if not self._withdrawn:
+                self._stream_due = self._is_going()
+                if not self._is_going():
                     notify(self._around.observer.register_failed, self._name, str(failure))
                 return
         self._stream_due = False
@@ -246,7 +265,7 @@ class Resource:
 
         A kubelet whose call back finds no socket keeps trying until our call ends.
         """
-        return self._withdrawn or self._around.kubelet() != kubelet or not self._is_served()
+        return self._is_going() or self._around.kubelet() != kubelet or not self._is_served()
 
     def _is_attached(self, kubelet: FileIdentity, since_s: float) -> bool:
         """Return whether ``kubelet`` opened a stream since then and still holds it."""
@@ -255,21 +274,39 @@ class Resource:
             for stream in self._endpoint.service.streams
         )
 
+    def _is_going(self) -> bool:
+        return self._withdrawn or self._leaving
+
+    async def _see_off(self) -> None:
+        """Let devices that are no longer wanted leave the list when the kubelet is still."""
+        while True:
+            await self._pulse.until(lambda: self._offer.departing)
+            while (left_s := self._quiet_in_s()) > 0:  # noqa: ASYNC110  # stillness is no event
+                await asyncio.sleep(left_s)
+            self._offer.forget_departed()
+            self._pulse.fire()
+
+    def _quiet_in_s(self) -> float:
+        quiet_s = self._around.timing.quiet_s
+        services = [endpoint.service for endpoint in self._endpoints()]
+        return max((service.quiet_in_s(quiet_s) for service in services), default=0.0)
+
+    def _endpoints(self) -> list[Endpoint]:
+        return [*self._retiring, *([self._endpoint] if self._endpoint else [])]
+
+    def _is_told_all(self) -> bool:
+        """Return whether the kubelet knows all there is to say."""
+        streams = [stream for each in self._endpoints() for stream in each.service.streams]
+        # A kubelet that was asked to register us will open a stream, and believes the list it
+        # had before unless it is told another one.
+        due = self._stream_due and not streams and self._around.kubelet() is not None
+        told = all(stream.sent == self._offer.wanted for stream in streams)
+        return told and not due and not self._offer.departing
+
     async def _leave(self) -> None:
-        """Send an empty list, wait (bounded) until it is written, stop, remove the socket."""
-        self._offer.devices = ()
-        self._pulse.fire()
-        endpoints = [*self._retiring, *([self._endpoint] if self._endpoint else [])]
+        """Stop serving, remove the socket."""
         retiring = [*self._retiring.values()]
-
-        def is_told() -> bool:
-            streams = [stream for each in endpoints for stream in each.service.streams]
-            # A kubelet that was asked to register us will open a stream, and believes the
-            # list it had before unless it is told another one.
-            due = self._stream_due and not streams and self._around.kubelet() is not None
-            return not due and all(stream.sent == () for stream in streams)
-
-        await self._pulse.until(is_told, timeout_s=self._around.timing.drain_s)
+        endpoints = self._endpoints()
         for task in retiring:
             task.cancel()
         await asyncio.gather(*retiring, return_exceptions=True)

@@ -19,19 +19,12 @@ from deviceplugin.backend import Backend
 from deviceplugin.errors import AllocationRefused
 from deviceplugin.files import FileIdentity
 from deviceplugin.observer import Call, Observer, notify
+from deviceplugin.offer import Offer
 from deviceplugin.pulse import Pulse
 from deviceplugin.values import Device, PreferenceRequest
 
 _EIGHT_HEX_DIGITS = 0xFFFF_FFFF
 _op_numbers = itertools.count(int.from_bytes(os.urandom(4), "big"))
-
-
-class Offer:
-    """The devices of one resource as they are wanted now."""
-
-    def __init__(self, devices: tuple[Device, ...]) -> None:
-        """Start with ``devices``."""
-        self.devices = devices
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -44,6 +37,8 @@ class Stream:
     """Time of the event loop."""
     sent: tuple[Device, ...] | None = None
     """What the kubelet was told last."""
+    sent_s: float = 0.0
+    """When; time of the event loop."""
 
 
 class Service:
@@ -70,6 +65,7 @@ class Service:
         self._kubelet = kubelet
         self._stream_ended = stream_ended
         self._finishing = False
+        self._last_chosen_s = 0.0
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve on a server that has not started."""
@@ -87,6 +83,19 @@ class Service:
         self._finishing = True
         self._pulse.fire()
 
+    def quiet_in_s(self, quiet_s: float) -> float:
+        """Return in how many seconds the kubelet has been still for ``quiet_s``.
+
+        Still means: it was told the present list, and nothing it asked since is about an
+        earlier one. Without a stream nobody is listening.
+        """
+        if not self.streams:
+            return 0.0
+        if any(stream.sent != self._offer.devices for stream in self.streams):
+            return quiet_s
+        latest_s = max(self._last_chosen_s, *(stream.sent_s for stream in self.streams))
+        return max(0.0, latest_s + quiet_s - asyncio.get_running_loop().time())
+
     async def _options(
         self, _request: api.Empty, _context: rpc.Context[api.Empty, api.DevicePluginOptions]
     ) -> api.DevicePluginOptions:
@@ -102,8 +111,8 @@ class Service:
         notify(self._observer.stream_opened, self._resource)
         self._pulse.fire()
         try:
-            # Also a stream that is opened at the very end learns what is offered: nothing.
-            while stream.sent != self._offer.devices:
+            # Also a stream that is opened at the very end learns what is offered.
+            while not self._finishing and stream.sent != self._offer.devices:
                 devices = self._offer.devices
                 await context.write(wire.device_list(devices))
                 self._sent(stream, devices)
@@ -117,7 +126,7 @@ class Service:
             self._pulse.fire()
 
     def _sent(self, stream: Stream, devices: tuple[Device, ...]) -> None:
-        stream.sent = devices
+        stream.sent, stream.sent_s = devices, asyncio.get_running_loop().time()
         healthy = sum(device.healthy for device in devices)
         notify(self._observer.devices_sent, self._resource, healthy=healthy, total=len(devices))
         self._pulse.fire()
@@ -131,7 +140,7 @@ class Service:
         detail = "; ".join(
             f"{q.size} of {len(q.available)}, {len(q.must_include)} given" for q in questions
         )
-        with self._observed(rpc.PREFER.name, detail):
+        with self._choice(), self._observed(rpc.PREFER.name, detail):
             return wire.preference_answer([self._preferred(q) for q in questions])
 
     def _preferred(self, request: PreferenceRequest) -> Sequence[str]:
@@ -153,7 +162,7 @@ class Service:
         asked = [tuple(each.devices_ids) for each in request.container_requests]
         detail = "; ".join(", ".join(ids) for ids in asked)
         try:
-            with self._observed(rpc.ALLOCATE.name, detail):
+            with self._choice(), self._observed(rpc.ALLOCATE.name, detail):
                 given = [self._backend.allocate(self._resource, ids) for ids in asked]
                 return wire.allocate_answer(given)
         except AllocationRefused as refusal:
@@ -169,6 +178,14 @@ class Service:
     ) -> api.PreStartContainerResponse:
         with self._observed(rpc.PRE_START.name, ", ".join(request.devices_ids)):
             return api.PreStartContainerResponse()
+
+    @contextmanager
+    def _choice(self) -> Iterator[None]:
+        """Remember when the kubelet was last answered about devices for a container."""
+        try:
+            yield
+        finally:
+            self._last_chosen_s = asyncio.get_running_loop().time()
 
     @contextmanager
     def _observed(self, method: str, detail: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ KUBERNETES = os.environ.get("PLUMBLINE_KUBERNETES", components.DEFAULT_KUBERNETE
 TIMEOUT_S = 240
 
 _TIMINGS = pytest.StashKey()
+_FIGURES = pytest.StashKey()
 
 
 def pytest_collection_modifyitems(items):
@@ -37,7 +39,9 @@ def node(built):
     """The booted node, whatever state tests have left it in; for fixtures."""
     # What a test of pods' health needs, and is off by default before 1.36.
     gates = {"ResourceHealthStatus": True} if built.minor < 36 else {}
+    began = time.monotonic()
     with booted(built, feature_gates=gates) as cluster:
+        cluster.figures[f"boot of the node to Ready, {built.kubernetes}"] = time.monotonic() - began
         yield cluster
 
 
@@ -50,6 +54,8 @@ def empty_node(node, request):
         (request.node.name, timing) for timing in node.timings
     )
     node.timings.clear()
+    request.config.stash.setdefault(_FIGURES, []).extend(node.figures.items())
+    node.figures.clear()
 
 
 @pytest.fixture
@@ -60,6 +66,10 @@ def cluster(empty_node):
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    if figures := config.stash.get(_FIGURES, []):
+        terminalreporter.section("measured")
+        for what, seconds in figures:
+            terminalreporter.write_line(f"{seconds:7.3f} s  {what}")
     if not (timings := config.stash.get(_TIMINGS, [])):
         return
     terminalreporter.section("pod created to running")

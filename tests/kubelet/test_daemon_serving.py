@@ -1,5 +1,6 @@
 """`plumbline run` against a kubelet: registration, allocation, shutdown."""
 
+import asyncio
 import json
 import signal
 
@@ -78,13 +79,14 @@ async def test_device_nodes_are_passed_on_request():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-async def test_a_stop_empties_the_list_and_removes_the_socket(number):
+async def test_a_stop_ends_the_stream_and_removes_the_socket(number):
     async with simulated_node() as node:
         process = await node.serving()
         process.send_signal(number)
-        await node.kubelet.devices(GPU, lambda now: not now)
 
-        assert await node.stop(process) == 0
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        await node.kubelet.disconnected(GPU)
+        assert (node.kubelet.allocatable, node.kubelet.capacity) == ({GPU: 0}, {GPU: 8})
         assert list(node.kubelet.directory.glob("nvidia-*")) == []
 
 

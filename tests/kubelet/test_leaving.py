@@ -4,7 +4,6 @@ import pytest
 
 from deviceplugin import rpc
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
-from deviceplugin.delays import Timing
 from deviceplugin.plugins import DevicePlugins
 
 GPU = "nvidia.com/gpu"
@@ -52,7 +51,7 @@ async def test_closing_tells_the_kubelet_and_leaves_nothing_behind(bench, kubele
     await kubelet.disconnected(GPU)
     await kubelet.disconnected(MIG)
 
-    assert kubelet.capacity == {GPU: 0, MIG: 0}
+    assert kubelet.allocatable == {GPU: 0, MIG: 0}
     assert sorted(path.name for path in bench.directory.iterdir()) == [
         "kubelet.sock",
         "kubelet_internal_checkpoint",
@@ -67,7 +66,7 @@ async def test_cancelling_is_as_good_as_closing(bench, kubelet, devices):
     await bench.end()
     await kubelet.disconnected(GPU)
 
-    assert kubelet.capacity == {GPU: 0}
+    assert kubelet.allocatable == {GPU: 0}
     assert not (bench.directory / ".plumbline.lock").exists()
 
 
@@ -84,11 +83,11 @@ async def test_a_resource_on_its_way_out_leaves_nothing_when_all_is_cancelled(
     await bench.end()
     await kubelet.disconnected(GPU)
 
-    assert kubelet.capacity == {GPU: 0}
+    assert kubelet.allocatable == {GPU: 0}
     assert not (bench.directory / "nvidia-gpu.sock").exists()
 
 
-async def test_each_stream_sees_an_empty_list_before_its_end(bench, kubelet, devices):
+async def test_each_stream_ends_without_a_device_having_left_it(bench, kubelet, devices):
     plugins = bench.run({GPU: devices("g0")})
     await kubelet.devices(GPU)
     async with rpc.open_channel(bench.directory / "nvidia-gpu.sock") as channel:
@@ -100,12 +99,13 @@ async def test_each_stream_sees_an_empty_list_before_its_end(bench, kubelet, dev
         await closing
 
     assert [device.ID for device in first.devices] == ["g0"]
-    assert rest == [api.ListAndWatchResponse()]
+    # A kubelet that is about to note one of them would end in a nil pointer.
+    assert rest == []
 
 
 async def test_a_kubelet_that_does_not_read_is_not_waited_for_long(bench, kubelet, devices, notes):
     many = devices(*(f"device-{n:05d}-of-a-list-too-long-for-any-buffer" for n in range(9000)))
-    plugins = bench.run({GPU: many}, timing=Timing(drain_s=0.1))
+    plugins = bench.run({GPU: many})
     await kubelet.devices(GPU)
     loop = asyncio.get_running_loop()
     # Says hello as an HTTP/2 client does, calls ListAndWatch, and never reads a byte.
@@ -117,7 +117,7 @@ async def test_a_kubelet_that_does_not_read_is_not_waited_for_long(bench, kubele
     begin = loop.time()
     await plugins.close()
 
-    assert 0.1 <= loop.time() - begin < 2.0
+    assert loop.time() - begin < 2.0
     assert notes.count("devices_sent", GPU, 9000) == 1
     writer.close()
 
