@@ -1,7 +1,9 @@
 """Why a device never leaves the list at once: what a kubelet does that is about to note it."""
 
 import contextlib
+import json
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 
@@ -24,19 +26,23 @@ class BarePlugin:
         self._directory = cluster.node_side.kubelet_dir / "device-plugins"
         self._shrinks_to = shrinks_to
         self._lists = Queue()
-        self._shown = Queue()
         self._lists.put(DEVICES)
 
     def list_and_watch(self, _request, _context):
         while (devices := self._lists.get()) is not None:
             yield wire.device_list(devices)
-            self._shown.put(devices)
+
+    def _known(self):
+        """Return the devices that the kubelet has written down as healthy."""
+        checkpoint = json.loads((self._directory / "kubelet_internal_checkpoint").read_text())
+        return set(checkpoint["Data"]["RegisteredDevices"].get(RESOURCE) or ())
 
     def allocate(self, request, _context):
         self._lists.put(self._shrinks_to)
-        # The kubelet has the list once it asks for the next one.
-        while self._shown.get(timeout=10) is not self._shrinks_to:
-            pass
+        healthy = {device.id for device in self._shrinks_to if device.healthy}
+        deadline = time.monotonic() + 10
+        while self._known() != healthy and time.monotonic() < deadline:
+            time.sleep(0.01)  # the kubelet's own file is all that tells what it has read
         return wire.allocate_answer([ContainerAllocation() for _ in request.container_requests])
 
     @contextlib.contextmanager
