@@ -11,6 +11,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deviceplugin import flock
 from deviceplugin.errors import DirectoryHeld, Holder
 from deviceplugin.files import inode
 
@@ -18,11 +19,10 @@ LOCK_NAME = ".plumbline.lock"
 
 
 class DirectoryLock:
-    """Held through open files, so that a killed holder leaves no obstacle.
+    """Held through an open directory, so that a killed holder leaves no obstacle.
 
-    A restarting kubelet removes every file of its directory, this lock's among them. The lock
-    that counts is therefore on the directory itself; the file says who holds it, is locked
-    as well, and is put back when it was removed.
+    The lock is on the directory itself, because whoever tidies it up removes its files. A file
+    in it says who holds it, and is put back when it was removed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -36,8 +36,7 @@ class DirectoryLock:
     @property
     def held(self) -> bool:
         """Return whether the directory that is there now is ours."""
-        fd = self._directory_fd
-        return fd is not None and inode(fd) == inode(self._directory)
+        return self._file_fd is not None and self._has_directory()
 
     def hold(self) -> bool:
         """Make sure the lock is held; False when there is no directory to hold.
@@ -46,20 +45,39 @@ class DirectoryLock:
         written there.
         """
         try:
-            if not self.held:
+            if not self._has_directory():
+                # Before the old one goes: who waits for that must not come first to this one.
+                fresh = self._lock_directory()
                 self._drop()
-                self._directory_fd = self._lock_directory()
+                self._directory_fd = fresh
             if self._file_fd is None or inode(self._file_fd) != inode(self._path):
                 self._write_file()
         except FileNotFoundError:
             return False
         return True
 
+    async def wait(self) -> None:
+        """Wait until the holder lets go; ``hold`` says whether it is ours then.
+
+        Raises OSError when the directory cannot be locked.
+        """
+        try:
+            fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        await flock.lock(fd)
+        self._drop()
+        self._directory_fd = fd
+
     def release(self) -> None:
         """Let go; the file goes with it."""
         if self._file_fd is not None and inode(self._file_fd) == inode(self._path):
             self._path.unlink(missing_ok=True)
         self._drop()
+
+    def _has_directory(self) -> bool:
+        fd = self._directory_fd
+        return fd is not None and inode(fd) == inode(self._directory)
 
     def _drop(self) -> None:
         for fd in (self._file_fd, self._directory_fd):
@@ -69,7 +87,11 @@ class DirectoryLock:
 
     def _lock_directory(self) -> int:
         fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._lock_or_close(fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise DirectoryHeld(self._directory, self._holder()) from error
         return fd
 
     def _write_file(self) -> None:
@@ -77,18 +99,9 @@ class DirectoryLock:
             os.close(self._file_fd)
             self._file_fd = None
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(self._path, flags, 0o644)
-        self._lock_or_close(fd)
-        self._file_fd = fd
-        os.ftruncate(fd, 0)
-        os.write(fd, self._description())
-
-    def _lock_or_close(self, fd: int) -> None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(fd)
-            raise DirectoryHeld(self._directory, self._holder()) from error
+        self._file_fd = os.open(self._path, flags, 0o644)
+        os.ftruncate(self._file_fd, 0)
+        os.write(self._file_fd, self._description())
 
     def _description(self) -> bytes:
         about = {

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec
 
+from deviceplugin.errors import Holder
+
 P = ParamSpec("P")
 
 
@@ -45,6 +47,9 @@ class Observer:
 
     def withdrawn(self, resource: str) -> None:
         """A resource is no longer offered; its server and socket are gone."""
+
+    def directory_held(self, holder: Holder | None) -> None:
+        """Another instance serves the directory; this one waits for its end."""
 
     def directory_unusable(self, reason: str) -> None:
         """The kubelet's directory cannot be written; it is tried again."""

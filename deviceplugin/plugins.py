@@ -10,6 +10,7 @@ from deviceplugin import names, sockets
 from deviceplugin.backend import Backend
 from deviceplugin.delays import Timing
 from deviceplugin.endpoint import PRIVATE_PREFIX
+from deviceplugin.errors import DirectoryHeld, Holder
 from deviceplugin.files import FileIdentity, identify_socket
 from deviceplugin.lock import DirectoryLock
 from deviceplugin.observer import Observer, notify
@@ -73,12 +74,25 @@ class DevicePlugins:
         self._wanted = wanted
         self._reconcile()
 
-    def hold(self) -> None:
-        """Take the directory, if it exists yet, before anything else is touched.
+    async def take(self) -> None:
+        """Take the directory, if it exists yet, before anything in it is touched.
 
-        Raises DirectoryHeld when another instance serves it, OSError when it cannot be used.
+        While another instance serves it, this one waits and takes over at its end. Raises
+        OSError when the directory cannot be used.
         """
-        self._hold()
+        told: Holder | None = None
+        waits = False
+        while not self._closing.is_set():
+            try:
+                self._hold()
+            except DirectoryHeld as held:
+                if not waits or held.holder != told:
+                    waits, told = True, held.holder
+                    notify(self._observer.directory_held, held.holder)
+            else:
+                return
+            await self._lock.wait()
+        self._lock.release()
 
     async def run(self) -> None:
         """Serve until cancelled or closed.
@@ -121,6 +135,8 @@ class DevicePlugins:
         self._closing.set()
         if started:
             await self._closed.wait()
+        else:
+            self._lock.release()
 
     def _kubelet(self) -> FileIdentity | None:
         known = self._registers and self._lock.held

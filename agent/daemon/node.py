@@ -46,11 +46,14 @@ class Node:
         machine: Machine,
         config: Config,
         *,
+        in_charge: asyncio.Event,
         prepare: Callable[[Snapshot], None],
         publish: Callable[[Snapshot], None],
     ) -> None:
         """Remember what to watch; ``start`` does the first look.
 
+        Until ``in_charge`` is set, the node is read and watched, and nothing is made of it:
+        another instance serves it.
         ``prepare`` runs on a worker thread before a snapshot is published: files that must
         exist by the time a container is started with what the snapshot offers.
         """
@@ -58,6 +61,7 @@ class Node:
         self.left_behind = False
         """True after ``close`` when a thread is still inside the driver or the native core."""
         self._config = config
+        self._in_charge = in_charge
         self._prepare = prepare
         self._publish = publish
         self._health = Health()
@@ -67,7 +71,10 @@ class Node:
         self._wanted = asyncio.Event()
 
     async def start(self) -> None:
-        """Look once. Raises HardwareError (NoDriverError) when that fails."""
+        """Look once, and publish that when in charge.
+
+        Raises HardwareError (NoDriverError) when the look fails.
+        """
         self._loop = asyncio.get_running_loop()
         await self._look()
 
@@ -162,16 +169,30 @@ class Node:
             await asyncio.wait_for(self._wanted.wait(), pause)
 
     async def _look(self) -> None:
+        # What health was when the look began is merged here with what it has become.
+        ready = await self._found()
+        self._health = _merged(self._health, ready.health)
+        await self._prepared(ready)
+        self._swap(ready if self._health == ready.health else ready.with_health(self._health))
+
+    async def _found(self) -> Snapshot:
+        """Return what a look found, once this instance is in charge and it is still true."""
+        while True:
+            ready = await self._found_now()
+            if self._in_charge.is_set():
+                return ready
+            await _first_of(self._in_charge, self._wanted)
+            if not self._wanted.is_set():
+                return ready
+            self._wanted.clear()
+
+    async def _found_now(self) -> Snapshot:
         self._looking = True
         slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
         try:
-            # What health was when the look began is merged below with what it has become.
-            ready = await in_thread(self._read, self._config, self._health, self.snapshot)
-            self._health = _merged(self._health, ready.health)
-            await self._prepared(ready)
+            return await in_thread(self._read, self._config, self._health, self.snapshot)
         finally:
             slow.cancel()
-        self._swap(ready if self._health == ready.health else ready.with_health(self._health))
 
     def _read(self, config: Config, health: Health, previous: Snapshot | None) -> Snapshot:
         try:
@@ -214,3 +235,14 @@ def _merged(now: Health, found: Health) -> Health:
     for uuid, reason in found.unhealthy.items():
         now = now.marked(uuid, reason)
     return now.with_driver_fault(found.driver_fault)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

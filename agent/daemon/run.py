@@ -35,8 +35,8 @@ def run(argv: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit code.
 
     Raises ConfigError for input that cannot be used, HardwareError when the driver cannot be
-    reached and the configuration says not to wait, KubeletError when another instance holds
-    the kubelet's directory.
+    reached and the configuration says not to wait, KubeletError when the kubelet's directory
+    cannot be used, or another instance got hold of it while it was away.
     """
     resolved = flags.resolve(argv, os.environ)
     if resolved.options.print_config:
@@ -66,9 +66,11 @@ class Daemon:
         """Build every object; nothing is read or served yet."""
         self._resolved = resolved
         self._machine = _machine(resolved)
+        self._in_charge = asyncio.Event()
         self._node = Node(
             self._machine,
             _settled(resolved.config, self._machine),
+            in_charge=self._in_charge,
             prepare=partial(publish_specs, self._machine),
             publish=self._publish,
         )
@@ -96,8 +98,6 @@ class Daemon:
             configured=describe(self._resolved) or "defaults",
         )
         try:
-            # First of all, because a second instance must touch nothing.
-            self._plugins.hold()
             await self._serve()
         except BaseExceptionGroup as group:
             raise _translated(_first(group)) from group
@@ -110,7 +110,7 @@ class Daemon:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(self._plugins.run())
+            serving = tasks.create_task(self._take_over_and_serve())
             background = [tasks.create_task(self._look_after_node())]
             if self._resolved.options.config_file:
                 background.append(tasks.create_task(self._follow_config()))
@@ -121,6 +121,12 @@ class Daemon:
             # At once, not one after the other: both may have to wait for somebody.
             await asyncio.gather(self._plugins.close(), self._node.close())
             serving.cancel()
+
+    async def _take_over_and_serve(self) -> None:
+        # A second instance reads the node, so as to be ready, and touches nothing before this.
+        await self._plugins.take()
+        self._in_charge.set()
+        await self._plugins.run()
 
     async def _look_after_node(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.telemetry import logs
+from deviceplugin.errors import Holder
 from deviceplugin.observer import Call, Observer
 
 
@@ -32,6 +33,14 @@ class LogObserver(Observer):
     def withdrawn(self, resource: str) -> None:
         """A resource is no longer offered."""
         logs.event("withdrawn", resource=resource)
+
+    def directory_held(self, holder: Holder | None) -> None:
+        """Another instance serves the directory; this one waits for its end."""
+        logs.event(
+            "standing_by",
+            holder=holder or "another instance that left no name",
+            doing="taking over when it ends",
+        )
 
     def directory_unusable(self, reason: str) -> None:
         """The kubelet's directory cannot be written; it is tried again."""

@@ -52,16 +52,6 @@ async def test_a_gpu_lost_between_two_questions_is_only_itself_unhealthy():
         assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(7)}
 
 
-async def test_a_second_instance_leaves_the_first_ones_files():
-    async with simulated_node() as node:
-        await node.serving("--device-list-strategy", "cdi-cri")
-        written = (node.machine / SPEC).read_bytes()
-        second = await node.start()
-
-        assert await second.wait() == 1
-        assert (node.machine / SPEC).read_bytes() == written
-
-
 @pytest.mark.parametrize("broken", ["cdi", "locality"])
 async def test_a_lost_gpu_is_told_whatever_else_is_broken(broken):
     async with simulated_node() as node:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from deviceplugin.errors import DirectoryHeld
+from deviceplugin.observer import Observer
 from deviceplugin.plugins import DevicePlugins
 
 GPU = "nvidia.com/gpu"
@@ -136,3 +137,81 @@ async def test_the_second_may_start_when_the_first_is_done(bench, kubelet, devic
     await kubelet.devices(GPU, lambda known: [*known] == ["g1"])
     await second.close()
     await running
+
+
+class Told(Observer):
+    """Counts who was said to hold the directory."""
+
+    def __init__(self):
+        self.holders = asyncio.Queue()
+
+    def directory_held(self, holder):
+        self.holders.put_nowait(holder)
+
+
+async def test_taking_waits_for_the_holders_end(holder, kubelet, shelf, devices):
+    told = Told()
+    second = DevicePlugins(kubelet_dir=kubelet.directory, backend=shelf, observer=told)
+    second.offer({GPU: devices("mine")})
+    taking = asyncio.create_task(second.take())
+    assert (await told.holders.get()).pid == holder.pid
+    assert not taking.done()
+
+    holder.send_signal(signal.SIGKILL)
+    async with asyncio.timeout(5):
+        await taking
+    running = asyncio.create_task(second.run())
+    await kubelet.devices(GPU, lambda known: [*known] == ["mine"])
+    await second.close()
+    await running
+    assert told.holders.empty()
+
+
+async def test_taking_follows_a_directory_that_is_replaced_under_its_holder(
+    bench, kubelet, shelf, devices, notes
+):
+    first = bench.run({GPU: devices("g0")})
+    await kubelet.devices(GPU)
+    told = Told()
+    second = DevicePlugins(kubelet_dir=kubelet.directory, backend=shelf, observer=told)
+    taking = asyncio.create_task(second.take())
+    before = await told.holders.get()
+
+    kubelet.directory.rename(kubelet.directory.with_name("gone"))
+    kubelet.directory.mkdir()
+    await kubelet.restart()
+    await kubelet.registered(GPU, times=2)
+    assert not taking.done()
+    assert before.pid == os.getpid()
+
+    await first.close()
+    async with asyncio.timeout(5):
+        await taking
+    await second.close()
+    assert not (kubelet.directory / ".plumbline.lock").exists()
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_waiting_may_be_given_up(bench, kubelet, shelf, devices, end):
+    first = bench.run({GPU: devices("g0")})
+    await kubelet.devices(GPU)
+    told = Told()
+    second = DevicePlugins(kubelet_dir=kubelet.directory, backend=shelf, observer=told)
+    taking = asyncio.create_task(second.take())
+    await told.holders.get()
+    if end == "cancelled":
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+    else:
+        await second.close()
+    await first.close()
+    if end == "closed":
+        async with asyncio.timeout(5):
+            await taking
+
+    third = DevicePlugins(kubelet_dir=kubelet.directory, backend=shelf)
+    async with asyncio.timeout(5):
+        await third.take()
+    assert (kubelet.directory / ".plumbline.lock").exists()
+    await third.close()
+    assert not (kubelet.directory / ".plumbline.lock").exists()

@@ -81,8 +81,9 @@ class Node:
         return process
 
     async def logged(self, event):
-        """Wait until the daemon has logged an event."""
-        await changed(self.folder, lambda: f"event={event}" in self.log.read_text())
+        """Wait until a daemon has logged an event, as text or as JSON."""
+        forms = (f"event={event} ", f"event={event}\n", f'"event": "{event}"')
+        await changed(self.folder, lambda: any(f in self.log.read_text() for f in forms))
 
     async def unhealthy(self, count, *, timeout_s=5.0):
         """Wait until so many devices are unhealthy; return their ids."""
