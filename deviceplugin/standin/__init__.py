@@ -9,7 +9,7 @@ topology manager), the docstrings say so.
 from deviceplugin.standin.admission import TopologyRules
 from deviceplugin.standin.kubelet import Conduct, Kubelet
 from deviceplugin.standin.numa import Hint, Numa, Policy
-from deviceplugin.standin.pods import AdmissionFailed, Allocated, Container, Pod
+from deviceplugin.standin.pods import AdmissionFailed, Allocated, Container, KubeletDied, Pod
 
 __all__ = [
     "AdmissionFailed",
@@ -18,6 +18,7 @@ __all__ = [
     "Container",
     "Hint",
     "Kubelet",
+    "KubeletDied",
     "Numa",
     "Pod",
     "Policy",

@@ -13,7 +13,7 @@ from pathlib import Path
 from deviceplugin.standin.admission import TopologyRules
 from deviceplugin.standin.kubelet import Kubelet
 from deviceplugin.standin.numa import Numa, Policy
-from deviceplugin.standin.pods import AdmissionFailed, Container, Pod
+from deviceplugin.standin.pods import AdmissionFailed, Container, KubeletDied, Pod
 
 _DESCRIPTION = """\
 Plays the kubelet for device plugins: they register on DIR/kubelet.sock, and pods are
@@ -26,8 +26,8 @@ commands (one a line on stdin):
   remove POD                     free what it holds
   node                           capacity and allocatable, as the node status has them
   pods                           who holds what
-  restart                        stop, empty the directory, listen again; pods keep theirs
-  kill, start                    die without cleaning up; come back
+  restart                        stop, remove all sockets, listen again; pods keep theirs
+  stop, start                    the same in two steps
   drop RESOURCE                  end the streams of one resource
   help, quit
 
@@ -55,7 +55,7 @@ class _Console:
             "node": self._node,
             "pods": self._pods,
             "restart": self._restart,
-            "kill": self._kill,
+            "stop": self._stop,
             "start": self._start,
             "drop": self._drop,
             "help": self._help,
@@ -70,7 +70,7 @@ class _Console:
                     await self._commands.get(name, self._unknown)(words)
         except (_Usage, ValueError) as error:
             _print(f"? {error}")
-        except AdmissionFailed:
+        except (AdmissionFailed, KubeletDied):
             # The kubelet has told already.
             return
 
@@ -103,8 +103,8 @@ class _Console:
     async def _restart(self, _words: list[str]) -> None:
         await self._kubelet.restart()
 
-    async def _kill(self, _words: list[str]) -> None:
-        await self._kubelet.kill()
+    async def _stop(self, _words: list[str]) -> None:
+        await self._kubelet.stop()
 
     async def _start(self, _words: list[str]) -> None:
         await self._kubelet.restart()

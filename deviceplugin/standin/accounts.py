@@ -74,19 +74,25 @@ def write_checkpoint(
 def read_checkpoint(path: Path) -> tuple[Accounts, frozenset[str]]:
     """Return the allocations and the resources that were registered; empty without a file.
 
-    Raises ValueError for a file whose checksum does not fit.
+    Raises ValueError for a file that is no checkpoint, or whose checksum does not fit.
     """
     accounts = Accounts()
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError:
         return accounts, frozenset()
+    if not _is_whole(document):
+        raise ValueError(f"checkpoint {path} is damaged")
     content = document["Data"]
-    if document["Checksum"] != _checksum(content):
-        raise ValueError(f"checkpoint {path} is damaged: remove it to start without allocations")
     for entry in content["PodDeviceEntries"]:
         accounts.add(entry["PodUID"], _allocated(entry))
     return accounts, frozenset(content["RegisteredDevices"])
+
+
+def _is_whole(document: object) -> bool:
+    if not isinstance(document, dict) or not {"Data", "Checksum"} <= document.keys():
+        return False
+    return bool(document["Checksum"] == _checksum(document["Data"]))
 
 
 def _checksum(content: object) -> int:

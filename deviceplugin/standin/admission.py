@@ -16,11 +16,13 @@ from deviceplugin.standin.devices import ResourceState
 from deviceplugin.standin.numa import Hints, Numa, Policy
 from deviceplugin.standin.pods import (
     NO_NODE,
+    OUT_OF,
     TOPOLOGY_AFFINITY_ERROR,
     UNEXPECTED_ADMISSION_ERROR,
     AdmissionFailed,
     Allocated,
     Container,
+    KubeletDied,
     Pod,
 )
 from deviceplugin.standin.selection import Selection, SelectionFailed, Stock
@@ -135,6 +137,8 @@ class Admission:
         self, container: Container, resource: str, count: int, affinity: int | None
     ) -> frozenset[str]:
         """Return the devices the container holds of a resource, old or new."""
+        if self._is_unheard_of(resource):
+            return frozenset()
         held = self._accounts.of_container(self._pod.uid, container.name, resource)
         if held is not None and len(held.device_ids) != count:
             raise SelectionFailed(
@@ -161,10 +165,22 @@ class Admission:
         self._note(container, resource, chosen, answer.container_responses[0])
         return chosen
 
+    def _is_unheard_of(self, resource: str) -> bool:
+        """Return whether a resource is of no device plugin at all, and so left to others.
+
+        Raises AdmissionFailed for one whose plugin is long gone: the node has 0 of it.
+        """
+        if self._accounts.knows(resource):
+            return False
+        state = self._resources.get(resource)
+        if state is not None and state.is_forgotten:
+            message = f"the node has too few: 1 or more of {resource} requested, 0 there"
+            raise AdmissionFailed(self._pod, OUT_OF + resource, message)
+        return state is None
+
     def _usable(self, resource: str, held: frozenset[str]) -> ResourceState:
         state = self._resources.get(resource)
-        if state is None:
-            # A scheduler would not have bound the pod; the kubelet leaves that to it.
+        if state is None or state.is_forgotten:
             raise SelectionFailed(f"{resource} is not registered")
         if not state.healthy:
             raise SelectionFailed(f"{resource} has no healthy devices")
@@ -182,8 +198,9 @@ class Admission:
         by_node: dict[int, frozenset[str]] = {}
         for id_ in chosen:
             device = self._resources[resource].devices.get(id_)
-            nodes = device.numa_nodes if device is not None else ()
-            for node in nodes or (NO_NODE,):
+            if device is None:
+                raise KubeletDied(f"{id_} of {resource} left the list while it was allocated")
+            for node in device.numa_nodes or (NO_NODE,):
                 by_node[node] = by_node.get(node, frozenset()) | {id_}
         allocated = Allocated(
             container=container.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from deviceplugin.standin.plugin import PluginClient
 from deviceplugin.values import Device
 
-# A resource whose plugin is gone stays in the node status for this long.
+# A resource keeps its capacity in the node status for this long after its plugin is gone.
 STOP_GRACE_S = 300.0
 
 
@@ -40,11 +40,8 @@ class ResourceState:
         self.unhealthy = self.devices.keys() - self.healthy
 
     def disconnect(self) -> None:
-        """Take every device for unhealthy; a later list makes them healthy again.
-
-        The kubelet does so at the end of any stream of the resource, even where a newer
-        plugin is connected.
-        """
+        """Take every device for unhealthy, until a later list; nobody is asked any more."""
+        self.client = None
         self.unhealthy |= self.healthy
         self.healthy = set()
         self.is_listed = False
@@ -52,7 +49,7 @@ class ResourceState:
 
     @property
     def is_forgotten(self) -> bool:
-        """Return whether the node status no longer mentions the resource."""
+        """Return whether the plugin has been gone for so long that nothing of it counts."""
         if self.stopped_s is None:
             return False
         return asyncio.get_running_loop().time() - self.stopped_s > STOP_GRACE_S

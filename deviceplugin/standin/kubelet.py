@@ -16,12 +16,13 @@ import grpc.aio
 from deviceplugin import names, rpc, sockets, wire
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
 from deviceplugin.errors import InvalidResourceName
+from deviceplugin.files import identify_socket
 from deviceplugin.pulse import Pulse
 from deviceplugin.standin import accounts, podresources
 from deviceplugin.standin.admission import Admission, TopologyRules
 from deviceplugin.standin.devices import ResourceState
 from deviceplugin.standin.plugin import PluginClient
-from deviceplugin.standin.pods import AdmissionFailed, Allocated, Pod
+from deviceplugin.standin.pods import AdmissionFailed, Allocated, KubeletDied, Pod
 from deviceplugin.values import Device
 
 _PRIVATE_PREFIX = ".kl-"
@@ -90,16 +91,17 @@ class Kubelet:
     async def start(self) -> None:
         """Read the checkpoint, empty the directory and listen.
 
-        As in a kubelet, every file of the directory but the checkpoint is removed, and
-        resources known before are back with no devices until their plugins register.
+        As in a kubelet, every socket of the directory is removed, and resources known before
+        are back with no devices until their plugins register. Nothing is known after a
+        checkpoint that cannot be read.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._accounts, known = accounts.read_checkpoint(self._checkpoint)
+        self._accounts, known = self._remembered()
         self._resources = {resource: ResourceState() for resource in known}
         for state in self._resources.values():
             state.disconnect()
         for path in self.directory.iterdir():
-            if path != self._checkpoint and (path.is_symlink() or not path.is_dir()):
+            if identify_socket(path) is not None:
                 path.unlink(missing_ok=True)
         await self._serve_pod_resources()
         registration = grpc.aio.server()
@@ -109,16 +111,12 @@ class Kubelet:
         self._tell(f"kubelet listens on {self.socket}")
 
     async def stop(self) -> None:
-        """End every connection and remove kubelet.sock, as a kubelet asked to stop does."""
-        await self._drop_everything()
-        self.socket.unlink(missing_ok=True)
-        self.pod_resources.unlink(missing_ok=True)
-        self._tell("kubelet stopped")
+        """End every connection and leave the sockets behind, dead.
 
-    async def kill(self) -> None:
-        """End every connection and leave the sockets behind, dead, as a crash does."""
+        However a kubelet ends, by itself, asked to or killed, plugins see the same.
+        """
         await self._drop_everything()
-        self._tell("kubelet was killed")
+        self._tell("kubelet stopped")
 
     async def restart(self) -> None:
         """Stop and start again; allocations survive in the checkpoint."""
@@ -143,20 +141,21 @@ class Kubelet:
 
     @property
     def capacity(self) -> Mapping[str, int]:
-        """Return the capacity of the node status, per resource."""
+        """Return the capacity of the node status, per resource.
+
+        A resource whose plugin is long gone is not taken from the status: it is 0.
+        """
         return {
-            resource: len(state.healthy) + len(state.unhealthy)
+            resource: 0 if state.is_forgotten else len(state.healthy) + len(state.unhealthy)
             for resource, state in self._resources.items()
-            if not state.is_forgotten
         }
 
     @property
     def allocatable(self) -> Mapping[str, int]:
         """Return what the node status calls allocatable: the healthy devices."""
         return {
-            resource: len(state.healthy)
+            resource: 0 if state.is_forgotten else len(state.healthy)
             for resource, state in self._resources.items()
-            if not state.is_forgotten
         }
 
     def healthy_devices(self) -> Sequence[tuple[str, Device]]:
@@ -238,7 +237,10 @@ class Kubelet:
     # Pods
 
     async def admit(self, pod: Pod) -> Sequence[Allocated]:
-        """Give a pod its devices, or raise AdmissionFailed; one pod at a time."""
+        """Give a pod its devices, or raise AdmissionFailed; one pod at a time.
+
+        Raises KubeletDied where a kubelet ends in a panic; it is stopped then.
+        """
         async with self._admitting:
             admission = Admission(
                 pod,
@@ -254,6 +256,10 @@ class Kubelet:
             except AdmissionFailed as failure:
                 self._forget(pod)
                 self._tell(f"pod rejected: {failure}")
+                raise
+            except KubeletDied as death:
+                self._tell(f"kubelet died: {death}")
+                await self.stop()
                 raise
             self._write_checkpoint()
         held = self.allocated(pod)
@@ -284,7 +290,8 @@ class Kubelet:
     async def drop_streams(self, resource: str, *, newest_too: bool = True) -> None:
         """End the connections to a resource's plugin without restarting.
 
-        There are several where a plugin registered again while its stream was open.
+        There are several where a plugin registered again while its stream was open. The end
+        of an older one takes the newest along.
         """
         clients = [client for client in self._clients if client.resource == resource]
         for client in clients if newest_too else clients[:-1]:
@@ -347,13 +354,21 @@ class Kubelet:
     def _lost(self, client: PluginClient) -> None:
         if client not in self._clients:
             return
+        self._close(client)
+        # Whichever stream ended, a kubelet hangs up on the plugin that registered last.
+        state = self._resources[client.resource]
+        if state.client is not None:
+            if state.client in self._clients:
+                self._close(state.client)
+            state.disconnect()
+            self._tell(f"{client.resource} disconnected")
+        self._pulse.fire()
+
+    def _close(self, client: PluginClient) -> None:
         self._clients.remove(client)
-        self._resources[client.resource].disconnect()
-        self._tell(f"{client.resource} disconnected")
         closing = asyncio.create_task(client.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-        self._pulse.fire()
 
     # Inside
 
@@ -373,6 +388,13 @@ class Kubelet:
     @property
     def _checkpoint(self) -> Path:
         return self.directory / accounts.CHECKPOINT_NAME
+
+    def _remembered(self) -> tuple[accounts.Accounts, frozenset[str]]:
+        try:
+            return accounts.read_checkpoint(self._checkpoint)
+        except ValueError as error:
+            self._tell(f"starting with no allocations: {error}")
+            return accounts.Accounts(), frozenset()
 
     def _write_checkpoint(self) -> None:
         registered = {resource: state.healthy for resource, state in self._resources.items()}

@@ -116,7 +116,8 @@ def _nodes_by_id(ids_by_node: Mapping[int, Iterable[str]]) -> dict[str, list[int
 
 def _entries(resource: str, id_: str, nodes: Iterable[int]) -> list[api.ContainerDevices]:
     topologies = [api.TopologyInfo(nodes=[api.NUMANode(ID=node)]) for node in nodes]
+    places: list[api.TopologyInfo | None] = [*topologies] or [None]
     return [
-        api.ContainerDevices(resource_name=resource, device_ids=[id_], topology=topology)
-        for topology in topologies or [None]
+        api.ContainerDevices(resource_name=resource, device_ids=[id_], topology=place)
+        for place in places
     ]

@@ -71,5 +71,11 @@ class AdmissionFailed(Exception):  # noqa: N818  # says what happened to the pod
         self.message = message
 
 
+class KubeletDied(Exception):  # noqa: N818  # says what happened to the kubelet
+    """A plugin did what a kubelet does not survive."""
+
+
 UNEXPECTED_ADMISSION_ERROR = "UnexpectedAdmissionError"
 TOPOLOGY_AFFINITY_ERROR = "TopologyAffinityError"
+OUT_OF = "OutOf"
+"""Followed by the name of the resource."""

@@ -80,7 +80,7 @@ async def test_an_offer_made_while_the_kubelet_is_away_is_what_it_finds(
     await kubelet.devices(GPU)
     await kubelet.devices(MIG)
     await kubelet.stop()
-    await notes.seen("kubelet_absent")
+    await notes.seen("stream_ended", GPU)
 
     plugins.offer({GPU: devices("g0", "g1")})
     await kubelet.start()

@@ -17,6 +17,7 @@ from deviceplugin.standin import (
     Policy,
     TopologyRules,
 )
+from deviceplugin.standin import devices as standin_devices
 from deviceplugin.standin.numa import mask_of
 from deviceplugin.values import Device
 
@@ -182,10 +183,25 @@ async def test_a_plugin_that_is_gone_leaves_its_devices_unhealthy(kubelet_with, 
             await kubelet.admit(pod(main={GPU: 1}))
 
 
-async def test_unknown_resources_are_refused(kubelet_with, pod):
+async def test_resources_that_nobody_registered_are_none_of_the_kubelets_business(
+    kubelet_with, pod
+):
     async with kubelet_with(TopologyRules(), (0,)) as kubelet:
-        with pytest.raises(AdmissionFailed, match=r"nvidia\.com/nic is not registered"):
-            await kubelet.admit(pod(main={NIC: 1}))
+        assert await ids(kubelet, pod(main={NIC: 1})) == []
+
+
+async def test_a_resource_whose_plugin_is_long_gone_counts_for_nothing(
+    kubelet_with, pod, monkeypatch
+):
+    async with kubelet_with(TopologyRules(), (0, 0)) as kubelet:
+        await kubelet.drop_streams(GPU)
+        monkeypatch.setattr(standin_devices, "STOP_GRACE_S", 0.0)
+
+        assert (kubelet.capacity, kubelet.allocatable) == ({GPU: 0}, {GPU: 0})
+        with pytest.raises(AdmissionFailed) as failed:
+            await kubelet.admit(pod(main={GPU: 1}))
+
+    assert failed.value.reason == f"OutOf{GPU}"
 
 
 async def test_resources_of_one_container_are_served_in_no_fixed_order(kubelet_with, shelf, pod):

@@ -50,13 +50,13 @@ async def test_a_restarted_kubelet_gets_one_registration_of_each(bench, kubelet,
     assert notes.count("kubelet_restarted") == 3
 
 
-async def test_a_killed_kubelet_leaves_a_dead_socket_that_is_no_obstacle(
+async def test_a_kubelet_that_ends_leaves_a_dead_socket_that_is_no_obstacle(
     bench, kubelet, catalog, notes
 ):
     bench.run(catalog)
     await both(kubelet)
 
-    await kubelet.kill()
+    await kubelet.stop()
     await notes.seen("register_failed", GPU)
     await kubelet.start()
     await both(kubelet)

@@ -30,7 +30,8 @@ class Weather:
         await self.kubelet.restart()
 
     async def crash(self):
-        await self.kubelet.kill()
+        await self.kubelet.stop()
+        await self.pass_()
         await self.kubelet.start()
 
     async def drop(self):

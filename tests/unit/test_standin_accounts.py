@@ -60,6 +60,15 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"Data": {}}'])
+def test_what_is_no_checkpoint_is_refused(tmp_path, text):
+    path = tmp_path / "checkpoint"
+    path.write_text(text)
+
+    with pytest.raises(ValueError, match=r"checkpoint .* is damaged|JSON|Expecting"):
+        read_checkpoint(path)
+
+
 def test_no_checkpoint_is_an_empty_one(tmp_path):
     accounts, resources = read_checkpoint(tmp_path / "none")
 

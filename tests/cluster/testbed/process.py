@@ -63,7 +63,17 @@ class Process:
     def end(self, signal_: signal.Signals = signal.SIGTERM, *, timeout_s: float = 20) -> int:
         """Send a signal and wait for the end; return the exit code."""
         self.send(signal_)
+        # nsenter stops when its child is stopped, and would not notice the child's end.
+        self._nsenter.send_signal(signal.SIGCONT)
         return self.wait(timeout_s)
+
+    def wait_logged(self, text: str, timeout_s: float = 15) -> None:
+        """Wait until its log holds a text."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log.read_text(errors="replace"):
+            if time.monotonic() > deadline:
+                raise self.failed(f"has not logged {text!r} within {timeout_s} s")
+            time.sleep(0.02)
 
     def failed(self, what: str) -> ComponentFailed:
         """Return an error about this component, with its last lines."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,30 @@ class Standin:
         """Do something on its loop; return what comes of it."""
         return asyncio.run_coroutine_threadsafe(_awaited(work), self._loop).result(30)
 
+    def offered(self, resource: str) -> tuple[int, int]:
+        """Return capacity and allocatable of a resource."""
+        return self.run(self._offered(resource))
+
+    def wait_devices(self, resource: str, ids: Collection[str]) -> None:
+        """Wait until these were listed."""
+        self.run(self.kubelet.devices(resource, lambda known: known.keys() == set(ids)))
+
+    def wait_streams(self, resource: str, count: int) -> None:
+        """Wait until it holds so many streams of a resource."""
+        deadline = time.monotonic() + 5
+        while (now := self.kubelet.streams(resource)) != count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{resource} has {now} streams and not {count}")
+            time.sleep(0.01)
+
+    def wait_offered(self, resource: str, *, capacity: int, allocatable: int) -> None:
+        """Wait until the node's status says so of a resource."""
+        deadline = time.monotonic() + 5
+        while (now := self.offered(resource)) != (capacity, allocatable):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{resource} is {now} and not {(capacity, allocatable)}")
+            time.sleep(0.01)
+
     def pod_resources(self) -> dict[str, api.PodResources]:
         """Return what it says its pods hold, by pod."""
         with grpc.insecure_channel(rpc.target(self.kubelet.pod_resources)) as channel:
@@ -49,6 +74,9 @@ class Standin:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _offered(self, resource: str) -> tuple[int, int]:
+        return self.kubelet.capacity[resource], self.kubelet.allocatable[resource]
 
     async def _start(self, rules: TopologyRules | None) -> Kubelet:
         kubelet = Kubelet(self.folder, rules=rules)
