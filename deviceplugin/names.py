@@ -8,6 +8,8 @@ from pathlib import Path
 from deviceplugin.errors import InvalidResourceName, SocketPathTooLong
 
 KUBELET_SOCKET = "kubelet.sock"
+# Where a kubelet keeps, through its restarts, which container holds which device.
+KUBELET_CHECKPOINT = "kubelet_internal_checkpoint"
 
 # sockaddr_un.sun_path holds 108 bytes on Linux, the last of them zero.
 _SOCKET_PATH_BYTES = 107

@@ -60,6 +60,9 @@ class Observer:
     def kubelet_restarted(self) -> None:
         """A kubelet.sock appeared, or took the place of another one."""
 
+    def checkpoint_lost(self) -> None:
+        """The kubelet's note of who holds what was removed; it is made to write it again."""
+
     def own_socket_lost(self, resource: str) -> None:
         """The socket of a resource was removed or replaced by somebody else."""
 

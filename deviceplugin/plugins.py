@@ -58,6 +58,7 @@ class DevicePlugins:
         self._tasks: asyncio.TaskGroup | None = None
         self._last_kubelet: FileIdentity | None = None
         self._looked = False
+        self._had_checkpoint = False
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
 
@@ -162,8 +163,22 @@ class DevicePlugins:
             notify(self._observer.kubelet_restarted)
         self._last_kubelet = kubelet
         self._looked = True
+        self._look_after_checkpoint()
         for resource in self._running.values():
             resource.look()
+
+    def _look_after_checkpoint(self) -> None:
+        """Have the kubelet write it again when it was removed.
+
+        Restarted without it, a kubelet knows of no device that a running pod holds, and gives
+        them all away once more.
+        """
+        there = (self._directory / names.KUBELET_CHECKPOINT).exists()
+        if self._had_checkpoint and not there:
+            notify(self._observer.checkpoint_lost)
+            for resource in self._running.values():
+                resource.repeat()
+        self._had_checkpoint = there
 
     def _reconcile(self) -> None:
         if self._tasks is None:

@@ -74,6 +74,11 @@ class Resource:
         """Re-examine everything: something changed in the directory."""
         self._pulse.fire()
 
+    def repeat(self) -> None:
+        """Tell a kubelet that listens what it knows already."""
+        for endpoint in self._endpoints():
+            endpoint.service.repeat()
+
     def withdraw(self) -> None:
         """Make ``run`` tell the kubelet that there is no such resource any more, and return."""
         self._withdrawn = True

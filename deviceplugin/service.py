@@ -83,6 +83,12 @@ class Service:
         self._finishing = True
         self._pulse.fire()
 
+    def repeat(self) -> None:
+        """Send the list again, unchanged: a kubelet writes down its accounts with each."""
+        for stream in self.streams:
+            stream.sent = None
+        self._pulse.fire()
+
     def quiet_in_s(self, quiet_s: float) -> float:
         """Return in how many seconds the kubelet has been still for ``quiet_s``.
 

@@ -54,6 +54,10 @@ class LogObserver(Observer):
         """A kubelet.sock appeared, or took the place of another one."""
         logs.event("kubelet_restarted")
 
+    def checkpoint_lost(self) -> None:
+        """The kubelet's note of who holds what was removed; it is made to write it again."""
+        logs.warning("kubelet_checkpoint_lost", doing="making the kubelet write it again")
+
     def own_socket_lost(self, resource: str) -> None:
         """The socket of a resource was removed or replaced by somebody else."""
         logs.warning("own_socket_lost", resource=resource, doing="serving and registering again")

@@ -87,6 +87,9 @@ class Notes(Observer):
     def kubelet_restarted(self):
         self._note("kubelet_restarted")
 
+    def checkpoint_lost(self):
+        self._note("checkpoint_lost")
+
     def own_socket_lost(self, resource):
         self._note("own_socket_lost", resource)
 
