@@ -4,38 +4,11 @@ import signal
 import time
 
 import pytest
-from testbed.history import History
+from testbed.capacity import check_back, check_whole
 from testbed.pods import GPU
 from testbed.tenants import Tenants, check_none_is_given_twice
 
 CDI = "--device-list-strategy=cdi-cri"
-# What is promised, on a machine that has more to do than this.
-BACK_S = 5.0
-
-
-def check_whole(cluster, since):
-    """Assert that every GPU is on offer and none is called unhealthy."""
-    cluster.agent.wait_event("devices_sent", since=since, resource=GPU, healthy=8, total=8)
-    last = cluster.agent.events("devices_sent", since=since)[-1]
-    assert (last["healthy"], last["total"]) == (8, 8)
-    assert (cluster.node.allocatable[GPU], cluster.node.capacity[GPU]) == ("8", "8")
-
-
-def back_after(cluster, what):
-    """Do something that takes capacity away; return in how many seconds it was back."""
-    with History(cluster) as history:
-        what()
-        return history.whole_again(GPU, 8, since_s=time.monotonic())
-
-
-def check_back(cluster, fault, mend):
-    """Undo a fault; assert that from then on all capacity was back soon enough."""
-    with History(cluster) as history:
-        mend()
-        back_s = history.whole_again(GPU, 8, since_s=time.monotonic())
-    figure = f"all GPUs allocatable after: {fault}"
-    cluster.figures[figure] = max(back_s, cluster.figures.get(figure, 0.0))
-    assert back_s <= BACK_S
 
 
 @pytest.mark.parametrize(("end", "times"), [(signal.SIGTERM, 5), (signal.SIGKILL, 2)])

@@ -102,16 +102,17 @@ class Agent:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def wait_event(
-        self, name: str, *, since: int = 0, timeout_s: float = 15, **facts: object
+        self, name: str, *, since: int = 0, nth: int = 1, timeout_s: float = 15, **facts: object
     ) -> dict[str, Any]:
-        """Return the first event with this name and these facts, waiting for it."""
+        """Return the first (or nth) event with this name and these facts, waiting for it."""
         deadline = time.monotonic() + timeout_s
         with Inotify(sync_timeout=0.5) as changes:
             changes.add_watch(self.log.parent, Mask.MODIFY | Mask.CREATE)
             while True:
-                for event in self.events(name, since=since):
-                    if facts.items() <= event.items():
-                        return event
+                found = self.events(name, since=since)
+                matching = [event for event in found if facts.items() <= event.items()]
+                if len(matching) >= nth:
+                    return matching[nth - 1]
                 if self.process is not None and not self.process.running:
                     raise self.process.failed(f"ended with {self.process.exit_code}")
                 if time.monotonic() > deadline:

@@ -110,6 +110,9 @@ class Cluster:
             if name not in self._processes or not self._processes[name].running:
                 self._processes.pop(name, None)
                 self.start(name)
+        # A kubelet makes it when it starts, and never again.
+        if not (self.node_side.plugin_dir / "kubelet.sock").is_socket():
+            self.restart("kubelet")
         self.delete_pods()
         self.agent.end()
         # The next agent's devices are to be told from this one's.

@@ -67,14 +67,18 @@ class History:
         It is when the kubelet itself says so, and the node's status does too from then on. That
         this status was written later than the kubelet's word is waited for, and not counted.
         """
-        deadline = time.monotonic() + timeout_s
-        while self._cluster.node.offered(resource) != count:
-            self._check(deadline, f"the kubelet offers not {count} {resource}")
-            time.sleep(0.02)  # nothing announces it but an answer
+        node, end_s = self._cluster.node, time.monotonic() + timeout_s
+        waiting.poll(
+            lambda: node.offered(resource) == count,
+            what=lambda: self._explain(f"the kubelet offers not {count} {resource}"),
+            timeout_s=timeout_s,
+        )
         offered_s, written = time.monotonic(), time.time()
-        while not any(self._is_whole(s, resource, count, written) for s in self._seen[-1:]):
-            self._check(deadline, f"no status with {count} {resource} is written")
-            time.sleep(0.02)
+        waiting.poll(
+            lambda: any(self._is_whole(s, resource, count, written) for s in self._seen[-1:]),
+            what=lambda: self._explain(f"no status with {count} {resource} is written"),
+            timeout_s=end_s - offered_s,
+        )
         amiss = [s.at_s for s in self._seen if s.allocatable.get(resource) != str(count)]
         told_s = next(s.at_s for s in self._seen if s.at_s > max(amiss, default=0.0))
         return max(offered_s, told_s) - since_s
@@ -86,9 +90,8 @@ class History:
             and seen.heartbeat > int(written)
         )
 
-    def _check(self, deadline: float, what: str) -> None:
-        if time.monotonic() > deadline:
-            raise waiting.TimedOut(self._cluster.explain(f"{what}: {self._seen[-3:]}"))
+    def _explain(self, what: str) -> str:
+        return self._cluster.explain(f"{what}: {self._seen[-3:]}")
 
     def _watch(self) -> None:
         core, name = self._cluster.core, self._cluster.node.name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,12 +75,12 @@ class NodeView:
 
     def wait_told_of(self, pods: Iterable[str], *, timeout_s: float = 15) -> None:
         """Wait until the kubelet lists these pods: one that just started has heard of none."""
-        deadline = time.monotonic() + timeout_s
-        while missing := set(pods) - self.pod_resources().keys():
-            if time.monotonic() > deadline:
-                words = f"PodResources does not list {sorted(missing)}"
-                raise waiting.TimedOut(self._cluster.explain(words))
-            time.sleep(0.02)  # nothing announces it but an answer
+        wanted = set(pods)
+        waiting.poll(
+            lambda: wanted <= self.pod_resources().keys(),
+            what=lambda: self._cluster.explain(f"PodResources does not list all of {wanted}"),
+            timeout_s=timeout_s,
+        )
 
     def allocatable_resources(self) -> api.AllocatableResourcesResponse:
         """Return what the kubelet says it can give."""

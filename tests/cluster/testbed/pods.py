@@ -104,6 +104,7 @@ class Inside:
         self.bundle = cluster.bundle(id_)
         self.pid = int((self.bundle / "init.pid").read_text())
         self._proc = cluster.world.root / "proc" / str(self.pid)
+        self._wait_executed()
 
     @property
     def running(self) -> bool:
@@ -167,6 +168,14 @@ class Inside:
     def spec(self) -> dict[str, Any]:
         """Return the OCI configuration it was made from."""
         return json.loads((self.bundle / "config.json").read_text())
+
+    def _wait_executed(self) -> None:
+        # runc calls a container running a moment before its own process there becomes the
+        # program's: until then environment and mounts are runc's.
+        deadline = time.monotonic() + 10
+        while (self._proc / "comm").read_text().startswith("runc:"):
+            assert time.monotonic() < deadline, f"container {self.id} does not begin"
+            time.sleep(0.002)
 
     @property
     def _started(self) -> int:

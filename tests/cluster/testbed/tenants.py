@@ -28,7 +28,10 @@ class Tenants:
     def check_inside(self) -> None:
         """Assert that every container is what it was; asks no part of Kubernetes."""
         sights = [inside.sight for inside in self._insides]
-        assert sights == self._sights, f"seen inside: {sights}, before: {self._sights}"
+        for now, before in zip(sights, self._sights, strict=True):
+            assert now.first_process == before.first_process
+            assert now.env == before.env, f"environment {now.env}, before: {before.env}"
+            assert now.devices == before.devices, f"devices {now.devices}, before: {before.devices}"
 
     def check(self) -> None:
         """Assert that nothing of a pod has changed, wherever one looks."""

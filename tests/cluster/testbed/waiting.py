@@ -47,3 +47,14 @@ def until(
         finally:
             stream.stop()
     raise TimedOut(f"after {timeout_s:.0f} s {what(last)}")
+
+
+def poll(
+    condition: Callable[[], object], *, what: Callable[[], str], timeout_s: float = 15
+) -> None:
+    """Wait for what nothing announces; ``what`` says what is amiss when it does not come."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimedOut(what())
+        time.sleep(0.02)
