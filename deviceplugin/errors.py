@@ -4,6 +4,7 @@
     |-- DirectoryHeld        another instance serves this directory
     |-- AllocationRefused    a backend says no to an Allocate call
     |-- InvalidResourceName  the kubelet would refuse the name
+    |-- PodResourcesUnreachable  the kubelet does not say what its pods hold
     `-- SocketPathTooLong    the path does not fit into a unix socket address
 
 A kubelet that is absent, slow or refusing is no error here: it is waited for.
@@ -27,6 +28,14 @@ class AllocationRefused(DevicePluginError):
 
 class InvalidResourceName(DevicePluginError):
     """The name is no extended resource name."""
+
+
+class PodResourcesUnreachable(DevicePluginError):
+    """The kubelet's PodResources service cannot be asked."""
+
+    def __init__(self, socket: Path, reason: str) -> None:
+        """Say which socket, and why."""
+        super().__init__(f"{socket}: {reason}")
 
 
 class SocketPathTooLong(DevicePluginError):

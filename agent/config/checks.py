@@ -34,15 +34,6 @@ NOT_YET: tuple[NotYet, ...] = (
         ),
         instead="use auto or nvml",
     ),
-    NotYet(
-        path="resources.gpus",
-        asks=lambda c: (
-            not all(
-                r.pattern == "*" and full_name(r.name) == "nvidia.com/gpu" for r in c.resources.gpus
-            )
-        ),
-        instead="leave it out: every GPU is nvidia.com/gpu",
-    ),
     NotYet(path="resources.mig", asks=lambda c: bool(c.resources.mig), instead="leave it out"),
     NotYet(
         path="sharing.timeSlicing",

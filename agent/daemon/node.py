@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from agent.config.schema import Config
@@ -19,6 +19,7 @@ from agent.discovery.events import (
     WatchFault,
     XidEvent,
 )
+from agent.ledger.ledger import Account, Ledger
 from agent.model.errors import DriverReplacedError, NoDriverError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.health import Health
@@ -30,6 +31,9 @@ BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 FAILURES_TO_MARK = 3
 # A look takes well under a second, also on large machines.
 SLOW_LOOK_S = 10.0
+# How often the kubelet is asked while its answer matters: while pods hold GPUs under a name that
+# these no longer have, and until a kubelet that has just started knows all its pods.
+FOLLOW_S = 1.0
 # How long the end waits for the driver to let go.
 CLOSE_S = 1.2
 
@@ -47,6 +51,7 @@ class Node:
         config: Config,
         *,
         in_charge: asyncio.Event,
+        holders: Callable[[], Awaitable[Account | None]],
         prepare: Callable[[Snapshot], None],
         publish: Callable[[Snapshot], None],
     ) -> None:
@@ -54,6 +59,7 @@ class Node:
 
         Until ``in_charge`` is set, the node is read and watched, and nothing is made of it:
         another instance serves it.
+        ``holders`` returns what containers hold, None when that cannot be known.
         ``prepare`` runs on a worker thread before a snapshot is published: files that must
         exist by the time a container is started with what the snapshot offers.
         """
@@ -64,7 +70,10 @@ class Node:
         self._in_charge = in_charge
         self._prepare = prepare
         self._publish = publish
+        self._holders = holders
         self._health = Health()
+        self._ledger = Ledger()
+        self._settling = False
         self._lookout = Lookout(machine, self._hand_over)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking = False
@@ -116,6 +125,11 @@ class Node:
             self._config = config
         self._wanted.set()
 
+    def granted(self, resource: str, devices: Sequence[str]) -> None:
+        """Take in what an Allocate gave away."""
+        now_s = asyncio.get_running_loop().time()
+        self._ledger = self._ledger.with_grant(resource, devices, at_s=now_s)
+
     def note(self, observation: Observation) -> None:
         """Take in what the watch saw."""
         match observation:
@@ -158,22 +172,54 @@ class Node:
             return
         self._health = health
         if self.snapshot is not None:
-            self._swap(self.snapshot.with_health(health))
+            self._swap(self.snapshot.with_state(health, self._ledger))
 
     async def _wait(self, failures: int) -> None:
-        if not failures:
-            await self._wanted.wait()
-            return
+        """Wait until a look is due; meanwhile see GPUs come free of their old names."""
+        while not failures and not await self._asked_within(self._follow_s()):
+            await self._follow()
+        if failures:
+            await self._asked_within(BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1])
+
+    async def _asked_within(self, pause_s: float | None) -> bool:
         with contextlib.suppress(TimeoutError):
-            pause = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
-            await asyncio.wait_for(self._wanted.wait(), pause)
+            await asyncio.wait_for(self._wanted.wait(), pause_s)
+        return self._wanted.is_set()
+
+    def _follow_s(self) -> float | None:
+        held = self.snapshot is not None and self.snapshot.catalog.held_otherwise
+        return FOLLOW_S if held or self._settling else None
+
+    async def _follow(self) -> None:
+        before = self._ledger
+        await self._account()
+        if self._ledger != before and self.snapshot is not None:
+            fresh = self.snapshot.with_state(self._health, self._ledger)
+            if fresh.catalog != self.snapshot.catalog:
+                self._swap(fresh)
+
+    async def _account(self) -> None:
+        """Ask the kubelet who holds what."""
+        account = await self._holders()
+        self._settling = account is not None and not account.settled
+        if account is None:
+            return
+        before, self._ledger = self._ledger, self._ledger.reconciled(account)
+        if self._ledger != before:
+            logs.debug(
+                "holders",
+                held=len(self._ledger.confirmed),
+                unseen=len(self._ledger.unseen),
+                unconfirmed=len(self._ledger.grants),
+            )
 
     async def _look(self) -> None:
         # What health was when the look began is merged here with what it has become.
         ready = await self._found()
         self._health = _merged(self._health, ready.health)
+        await self._account()
         await self._prepared(ready)
-        self._swap(ready if self._health == ready.health else ready.with_health(self._health))
+        self._swap(ready.with_state(self._health, self._ledger))
 
     async def _found(self) -> Snapshot:
         """Return what a look found, once this instance is in charge and it is still true."""
@@ -209,7 +255,7 @@ class Node:
             # What the look found out about health is published even so: a full disk must not
             # keep a lost GPU on offer.
             if self.snapshot is not None and self.snapshot.health != self._health:
-                self._swap(self.snapshot.with_health(self._health))
+                self._swap(self.snapshot.with_state(self._health, self._ledger))
             raise
 
     def _note_slow(self) -> None:

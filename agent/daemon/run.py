@@ -25,6 +25,7 @@ from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
 from agent.serving.backend import SnapshotBackend, offered_devices
 from agent.serving.cdi import publish_specs
+from agent.serving.holders import Holders
 from agent.serving.observer import LogObserver
 from agent.telemetry import logs
 from deviceplugin.errors import DevicePluginError
@@ -71,13 +72,14 @@ class Daemon:
             self._machine,
             _settled(resolved.config, self._machine),
             in_charge=self._in_charge,
+            holders=Holders(Path(resolved.options.kubelet_dir)).read,
             prepare=partial(publish_specs, self._machine),
             publish=self._publish,
         )
         self._plugins = DevicePlugins(
             kubelet_dir=Path(resolved.options.kubelet_dir),
             kubelet_socket=resolved.options.kubelet_socket or None,
-            backend=SnapshotBackend(lambda: self._node.snapshot),
+            backend=SnapshotBackend(lambda: self._node.snapshot, granted=self._node.granted),
             observer=LogObserver(),
         )
         self._stop = asyncio.Event()
@@ -163,7 +165,9 @@ class Daemon:
             "snapshot",
             generation=snapshot.generation,
             gpus=len(snapshot.inventory.gpus),
+            resources=tuple(snapshot.catalog.resources) or "none",
             unhealthy=_unhealthy(snapshot) or "none",
+            nameless=tuple(f"{g.uuid} ({g.name})" for g in snapshot.catalog.nameless) or "none",
             warnings=len(snapshot.inventory.warnings),
         )
         self._plugins.offer(offered_devices(snapshot.catalog))

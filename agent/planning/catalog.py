@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config.schema import Flags
+from agent.config.sharing import Resource, full_name
+from agent.ledger.ledger import Allocation, Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.planning.device_list import obstacle
 from agent.planning.health import Health
@@ -42,6 +45,10 @@ class Catalog:
     """Resource names and their devices, both in stable order."""
 
     resources: Mapping[str, tuple[OfferedDevice, ...]]
+    nameless: tuple[Gpu, ...] = ()
+    """GPUs whose product fits no pattern of the configuration: they are not offered."""
+    held_otherwise: frozenset[str] = frozenset()
+    """UUIDs of GPUs that a container holds under another resource name than they have now."""
 
     def find(self, resource: str, device: str) -> OfferedDevice | None:
         """Return one device of a resource by id."""
@@ -49,34 +56,73 @@ class Catalog:
 
 
 def build_catalog(
-    inventory: Inventory, health: Health, *, flags: Flags, departed: Iterable[Gpu] = ()
+    inventory: Inventory,
+    health: Health,
+    *,
+    flags: Flags,
+    names: Sequence[Resource] = (),
+    ledger: Ledger | None = None,
+    departed: Iterable[Gpu] = (),
 ) -> Catalog:
     """Return what the node offers.
 
     A GPU that ``flags`` leave no way to give to a container is unhealthy while they are in
     force: offered as healthy, every pod the kubelet gives it to would fail its admission.
 
+    ``names`` are the configuration's ``resources.gpus``. A GPU that a container holds under
+    the name it had is unhealthy under the name it has: to the kubelet the two are different
+    devices, and it would give the second away.
+
     ``departed`` are GPUs seen earlier that no longer answer: they stay listed as unhealthy,
     because a device that vanishes from the list while a pod holds it confuses the kubelet's
     accounting, and because an operator should see it missing rather than never there.
     """
-    present = [
-        _offer(g, inventory, reason=health.reason(g.uuid) or obstacle(g, flags))
-        for g in inventory.gpus
-    ]
-    gone = [_offer(g, inventory, reason=health.reason(g.uuid) or ABSENT) for g in departed]
+    present = [(gpu, obstacle(gpu, flags)) for gpu in inventory.gpus]
+    gone = [(gpu, ABSENT) for gpu in departed]
+    # Without names of its own, a node without GPUs says that it has none.
+    resources: dict[str, list[OfferedDevice]] = {} if names else {GPU_RESOURCE: []}
+    nameless, elsewhere = [], set()
+    for gpu, fault in (*present, *gone):
+        resource = resource_name(gpu.name, names)
+        if gpu.name in DISPLAY_GPUS:
+            continue
+        if resource is None:
+            nameless.append(gpu)
+            continue
+        held = ledger.held_otherwise(gpu.uuid, resource) if ledger else None
+        if held is not None:
+            elsewhere.add(gpu.uuid)
+        reason = health.reason(gpu.uuid) or fault or _held(held)
+        resources.setdefault(resource, []).append(_offer(gpu, inventory, reason=reason))
     return Catalog(
         resources={
-            GPU_RESOURCE: tuple(
-                sorted((d for d in (*present, *gone) if d is not None), key=lambda d: d.id)
-            )
-        }
+            name: tuple(sorted(devices, key=lambda device: device.id))
+            for name, devices in sorted(resources.items())
+        },
+        nameless=tuple(nameless),
+        held_otherwise=frozenset(elsewhere),
     )
 
 
-def _offer(gpu: Gpu, inventory: Inventory, *, reason: str | None) -> OfferedDevice | None:
-    if gpu.name in DISPLAY_GPUS:
+def _held(allocation: Allocation | None) -> str | None:
+    if allocation is None:
         return None
+    return f"held as {allocation.resource} by {allocation.holder or 'a container'}"
+
+
+def resource_name(product: str, names: Sequence[Resource]) -> str | None:
+    """Return what GPUs of a product are offered as: the first pattern that fits decides."""
+    if not names:
+        return GPU_RESOURCE
+    return next((full_name(each.name) for each in names if _fits(each.pattern, product)), None)
+
+
+def _fits(pattern: str, product: str) -> bool:
+    literal = (re.escape(part) for part in pattern.split("*"))
+    return re.fullmatch(".*".join(literal), product) is not None
+
+
+def _offer(gpu: Gpu, inventory: Inventory, *, reason: str | None) -> OfferedDevice:
     with_cpus = {node.id for node in inventory.numa_nodes if node.cpus}
     known = gpu.numa_node is not None and (gpu.numa_node in with_cpus or not with_cpus)
     return OfferedDevice(

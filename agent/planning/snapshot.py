@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from agent.config.schema import Config
+from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.planning.catalog import ABSENT, Catalog, build_catalog
 from agent.planning.health import Health
@@ -21,6 +22,7 @@ class Snapshot:
     departed: tuple[Gpu, ...]
     """GPUs of earlier generations that no longer answer."""
     health: Health
+    ledger: Ledger
     catalog: Catalog
     placement: PlacementTable
 
@@ -29,20 +31,23 @@ class Snapshot:
         present = self.inventory.gpu(uuid)
         return present or next((gpu for gpu in self.departed if gpu.uuid == uuid), None)
 
-    def with_health(self, health: Health) -> Snapshot:
-        """Return the next generation, in which only the health differs."""
+    def with_state(self, health: Health, ledger: Ledger) -> Snapshot:
+        """Return the same look at the node with another health and ledger."""
         return replace(
             self,
-            generation=self.generation + 1,
             health=health,
-            catalog=build_catalog(
-                self.inventory, health, flags=self.config.flags, departed=self.departed
-            ),
+            ledger=ledger,
+            catalog=_catalog(self.config, self.inventory, health, ledger, self.departed),
         )
 
 
 def build_snapshot(
-    config: Config, inventory: Inventory, health: Health, *, previous: Snapshot | None
+    config: Config,
+    inventory: Inventory,
+    health: Health,
+    *,
+    previous: Snapshot | None,
+    ledger: Ledger | None = None,
 ) -> Snapshot:
     """Return the generation after ``previous`` for a fresh look at the node."""
     present = {gpu.uuid for gpu in inventory.gpus}
@@ -57,10 +62,28 @@ def build_snapshot(
         inventory=inventory,
         departed=departed,
         health=health,
-        catalog=build_catalog(inventory, health, flags=config.flags, departed=departed),
+        ledger=ledger or Ledger(),
+        catalog=_catalog(config, inventory, health, ledger or Ledger(), departed),
         placement=previous.placement
         if previous and same
         else PlacementTable(inventory, (*inventory.gpus, *departed)),
+    )
+
+
+def _catalog(
+    config: Config,
+    inventory: Inventory,
+    health: Health,
+    ledger: Ledger,
+    departed: tuple[Gpu, ...],
+) -> Catalog:
+    return build_catalog(
+        inventory,
+        health,
+        flags=config.flags,
+        names=config.resources.gpus,
+        ledger=ledger,
+        departed=departed,
     )
 
 

@@ -27,9 +27,18 @@ from deviceplugin.values import (
 class SnapshotBackend(Backend):
     """Reads whatever snapshot is current at the moment of the call."""
 
-    def __init__(self, current: Callable[[], Snapshot | None]) -> None:
-        """``current`` returns the snapshot, or None before the first look."""
+    def __init__(
+        self,
+        current: Callable[[], Snapshot | None],
+        *,
+        granted: Callable[[str, Sequence[str]], None],
+    ) -> None:
+        """``current`` returns the snapshot, or None before the first look.
+
+        ``granted`` is told the resource and the devices of every Allocate that succeeds.
+        """
         self._current = current
+        self._granted = granted
 
     def prefer(self, resource: str, request: PreferenceRequest) -> Sequence[str]:
         """Return the best-aligned devices, and log why."""
@@ -73,6 +82,7 @@ class SnapshotBackend(Backend):
             answer = list_devices(gpus, flags, offer, request_id=str(uuid4()))
         except HardwareError as error:
             raise AllocationRefused(str(error)) from error
+        self._granted(resource, device_ids)
         logs.soon("allocated", resource=resource, devices=tuple(device_ids))
         return _allocation(answer)
 

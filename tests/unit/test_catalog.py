@@ -9,9 +9,11 @@ from builders import gpu, inventory, numa
 from agent.config.flags import resolve
 from agent.config.own import DEFAULT_IGNORED_XIDS
 from agent.config.schema import Config, Flags
+from agent.config.sharing import Resource
+from agent.ledger.ledger import Allocation, Ledger
 from agent.model.errors import HardwareError
 from agent.model.inventory import UnavailableGpu
-from agent.planning.catalog import GPU_RESOURCE, build_catalog
+from agent.planning.catalog import GPU_RESOURCE, build_catalog, resource_name
 from agent.planning.device_list import Offer, list_devices
 from agent.planning.health import Health
 from agent.planning.snapshot import build_snapshot
@@ -100,11 +102,61 @@ def test_a_mark_is_told_before_a_missing_node_and_survives_a_change_of_strategy(
     assert [s.catalog.find(GPU_RESOURCE, "GPU-0").reason for s in (before, after)] == ["Xid 79"] * 2
 
 
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("*", True),
+        ("NVIDIA H100 80GB HBM3", True),
+        ("*H100*", True),
+        ("NVIDIA*HBM3", True),
+        ("H100*", False),
+        ("*h100*", False),
+        ("NVIDIA H100 80GB", False),
+        ("NVIDIA H100 80GB HBM.", False),
+    ],
+)
+def test_a_pattern_is_matched_against_the_whole_product_name(pattern, fits):
+    names = [Resource(pattern=pattern, name="fast")]
+
+    assert (resource_name("NVIDIA H100 80GB HBM3", names) == "nvidia.com/fast") is fits
+
+
+def test_the_first_pattern_that_fits_names_a_gpu_and_none_leaves_it_out():
+    found = inventory(gpu(0, name="NVIDIA H100"), gpu(1, name="NVIDIA L40S"), gpu(2, name="Odd"))
+    names = [
+        Resource(pattern="*H100", name="nvidia.com/h100"),
+        Resource(pattern="NVIDIA*", name="other"),
+        Resource(pattern="*T4", name="t4"),
+    ]
+
+    catalog = build_catalog(found, Health(), flags=Flags(), names=names)
+
+    ids = {name: [device.id for device in devices] for name, devices in catalog.resources.items()}
+    assert ids == {"nvidia.com/h100": ["GPU-0"], "nvidia.com/other": ["GPU-1"]}
+    assert [each.uuid for each in catalog.nameless] == ["GPU-2"]
+
+
+def test_a_gpu_held_under_its_old_name_is_withheld_under_the_new_one():
+    held = Allocation(resource="nvidia.com/gpu", device="GPU-0", holder="team/trainer")
+    ledger = Ledger(confirmed=(held,))
+    names = [Resource(pattern="*", name="h100")]
+    found = inventory(gpu(0), gpu(1))
+
+    renamed = build_catalog(found, Health(), flags=Flags(), names=names, ledger=ledger)
+    same = build_catalog(found, Health(), flags=Flags(), ledger=ledger)
+
+    reasons = {device.id: device.reason for device in renamed.resources["nvidia.com/h100"]}
+    assert reasons == {"GPU-0": "held as nvidia.com/gpu by team/trainer", "GPU-1": None}
+    assert renamed.held_otherwise == {"GPU-0"}
+    assert all(device.healthy for device in same.resources[GPU_RESOURCE])
+    assert same.held_otherwise == frozenset()
+
+
 def test_a_missing_node_is_no_mark():
     config = resolve(["--device-list-strategy=cdi-cri"], {}).config
     found = inventory(gpu(0, minor=None))
     before = build_snapshot(config, found, Health(), previous=None)
-    again = before.with_health(before.health)
+    again = before.with_state(before.health, before.ledger)
     after = build_snapshot(Config(), found, again.health, previous=again)
 
     assert "no device node" in again.catalog.find(GPU_RESOURCE, "GPU-0").reason

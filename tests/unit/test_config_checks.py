@@ -7,7 +7,7 @@ from agent.config.checks import NOT_YET, find_clashes
 from agent.config.document import read_document
 from agent.config.flags import resolve
 from agent.config.schema import Config, MigStrategy
-from agent.config.sharing import ReplicatedResource, Resource, SharedResources, full_name
+from agent.config.sharing import ReplicatedResource, SharedResources, full_name
 from agent.config.tree import leaves
 from agent.config.xids import ignored_xids
 from agent.model.errors import ConfigError
@@ -50,7 +50,6 @@ def shared(*names, replicas=4):
         ("flags: {migStrategy: mixed}", "flags.migStrategy"),
         ("flags: {deviceDiscoveryStrategy: tegra}", "flags.deviceDiscoveryStrategy"),
         ("flags: {deviceDiscoveryStrategy: vfio}", "flags.deviceDiscoveryStrategy"),
-        ("resources: {gpus: [{pattern: '*A100*', name: a100}]}", "resources.gpus"),
         ("resources: {mig: [{pattern: 1g.5gb, name: small}]}", "resources.mig"),
         (f"sharing: {{timeSlicing: {SHARED}}}", "sharing.timeSlicing"),
         (f"sharing: {{mps: {SHARED}}}\nflags: {{mpsRoot: /mps}}", "sharing.mps"),
@@ -72,14 +71,6 @@ def test_what_is_understood_but_not_built_is_refused(tmp_path, text, path):
 def test_each_row_of_what_is_not_built_names_a_setting_and_lets_its_default_pass():
     assert {row.path for row in NOT_YET} <= set(leaves())
     assert not any(row.asks(Config()) for row in NOT_YET)
-
-
-def test_naming_every_gpu_as_it_is_named_anyway_is_no_request():
-    plain = Resource(pattern="*", name="gpu")
-    prefixed = Resource(pattern="*", name="nvidia.com/gpu")
-
-    assert clashes(resources__gpus=(plain, prefixed)) == []
-    assert clashes(resources__gpus=(plain, Resource(pattern="*", name="other"))) != []
 
 
 def test_feature_discovery_is_read_and_does_nothing(tmp_path):

@@ -1,0 +1,106 @@
+"""The Ledger: which devices containers hold, as far as it is known; an immutable value.
+
+The kubelet keeps its accounts by resource name. A GPU whose name changes is free to it under
+the new one while a pod still holds it under the old one; only this ledger knows better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+# The kubelet notes a device when Allocate has answered; a pod that it gave up in between never
+# shows. Long enough for any admission, short enough not to withhold a GPU that is free.
+GRANT_LASTS_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """One device of one container."""
+
+    resource: str
+    device: str
+    """The id that the kubelet knows, for a Replica with its number."""
+    holder: str | None = None
+    """``namespace/pod``; None while only Allocate told of it."""
+
+    @property
+    def gpu(self) -> str:
+        """Return the UUID of what is shared or given: the id without a Replica's number."""
+        return self.device.partition("::")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """An Allocation that the kubelet has not confirmed."""
+
+    allocation: Allocation
+    at_s: float
+    """When Allocate was answered, on the caller's monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What one kubelet said that its pods hold.
+
+    A kubelet that has just started answers before it knows its pods (seen with 1.36: nothing
+    for some 200 ms, and for as long as the API server is away).
+    """
+
+    held: tuple[Allocation, ...]
+    kubelet: str
+    """Differs for every start of a kubelet."""
+    settled: bool
+    """True when this kubelet has had the time to learn of all its pods."""
+    asked_s: float
+    """When it was asked, on the caller's monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What containers hold: as the kubelet says, and as it was told since it said so."""
+
+    confirmed: tuple[Allocation, ...] = ()
+    unseen: tuple[Allocation, ...] = ()
+    """Those of ``confirmed`` that only an earlier kubelet told of."""
+    kubelet: str = ""
+    grants: tuple[Grant, ...] = ()
+
+    def with_grant(self, resource: str, devices: Iterable[str], *, at_s: float) -> Ledger:
+        """Return the ledger after an Allocate was answered."""
+        fresh = {device: Allocation(resource=resource, device=device) for device in devices}
+        kept = tuple(g for g in self.grants if g.allocation.device not in fresh)
+        added = tuple(Grant(allocation=each, at_s=at_s) for each in fresh.values())
+        return replace(self, grants=kept + added)
+
+    def reconciled(self, account: Account) -> Ledger:
+        """Return the ledger after the kubelet said what its pods hold.
+
+        What this kubelet told of before and does not tell of now is free. What an earlier one
+        told of is free once this one is settled. A grant that is not confirmed stays a while.
+        """
+        known = {_key(each) for each in account.held}
+        earlier = self.confirmed if account.kubelet != self.kubelet else self.unseen
+        unseen = tuple(each for each in earlier if _key(each) not in known)
+        if account.settled:
+            unseen = ()
+        return Ledger(
+            confirmed=tuple(sorted((*account.held, *unseen), key=_key)),
+            unseen=unseen,
+            kubelet=account.kubelet,
+            grants=tuple(
+                grant
+                for grant in self.grants
+                if _key(grant.allocation) not in known
+                and grant.at_s + GRANT_LASTS_S > account.asked_s
+            ),
+        )
+
+    def held_otherwise(self, gpu: str, resource: str) -> Allocation | None:
+        """Return an Allocation of a GPU under another resource name; None when there is none."""
+        held = (*self.confirmed, *(grant.allocation for grant in self.grants))
+        return next((a for a in held if a.gpu == gpu and a.resource != resource), None)
+
+
+def _key(allocation: Allocation) -> tuple[str, str]:
+    return allocation.resource, allocation.device
