@@ -6,6 +6,7 @@ It speaks to a real kubelet and to the stand-in alike, and does what the agent n
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,6 +19,7 @@ import grpc
 
 from deviceplugin import names, rpc, wire
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
+from deviceplugin.files import identify_socket
 from deviceplugin.values import Device
 
 if TYPE_CHECKING:
@@ -238,6 +240,25 @@ class BarePlugin:
             return answer()
         except Refused as refusal:
             return context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
+
+
+def restart_kubelet(
+    cluster: Cluster,
+    signal_: signal.Signals = signal.SIGTERM,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Restart the kubelet; returns when plugins can register with it, which is not at once."""
+    path = cluster.node_side.plugin_dir / names.KUBELET_SOCKET
+    cluster.stop("kubelet", signal_)
+    before = identify_socket(path)
+    meanwhile()
+    cluster.start("kubelet")
+    deadline = time.monotonic() + _DIALS_S
+    while identify_socket(path) in (before, None):
+        if time.monotonic() > deadline:
+            raise TimeoutError(cluster.explain("the kubelet takes no registrations", "kubelet"))
+        time.sleep(0.02)
 
 
 def wait_healthy(cluster: Cluster, resource: str, ids: Collection[str]) -> None:
