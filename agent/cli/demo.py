@@ -89,7 +89,7 @@ async def _demo(profile: str, folder: Path, *, keep: bool) -> None:
         console.print(demo_tables.free_lines(inventory, held))
         if keep:
             await _stay(console, folder, kubelet, process)
-    console.print("\nStopped: the daemon sent an empty list, removed its socket and exited 0.")
+    console.print("\nStopped: the daemon ended its stream, removed its socket and exited 0.")
 
 
 def _heading(console: Console, number: int, text: str) -> None:
