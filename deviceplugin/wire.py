@@ -33,8 +33,8 @@ def device_list(devices: Iterable[Device]) -> api.ListAndWatchResponse:
 
 
 def _device(device: Device) -> api.Device:
-    # No topology at all and a topology without nodes differ to the kubelet: the latter makes
-    # it build hints that no device can satisfy.
+    # No topology at all and a topology without nodes differ to the kubelet: it leaves a device
+    # with the latter out of what PodResources calls allocatable.
     nodes = [api.NUMANode(ID=node) for node in device.numa_nodes]
     return api.Device(
         ID=device.id,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from testbed.plugin import BarePlugin, Refused, restart_kubelet, wait_healthy
+from testbed import waiting
+from testbed.plugin import BarePlugin, Refused, wait_healthy
 from testbed.pods import container
 from testbed.standin import Standin
 
@@ -96,6 +98,25 @@ def test_a_preference_that_cannot_be_followed_is_filled_up(bare, bound):
     held = pod.held(resource=plugin.resource)
     assert len(held) == 2
     assert "d2" in held
+
+
+def test_one_pod_is_admitted_after_the_other(bare, bound):
+    plugin = bare(*(f"d{n}" for n in range(8)))
+    asked_now, at_once = set(), []
+
+    def slow(call):
+        asked_now.add(call)
+        at_once.append(len(asked_now))
+        time.sleep(0.1)  # a plugin that takes its time
+        asked_now.remove(call)
+        return api.ContainerAllocateResponse()
+
+    plugin.allocate = slow
+
+    for pod in [bound(f"p{n}", asking(plugin, 2)) for n in range(4)]:
+        pod.wait_running()
+
+    assert at_once == [1] * 4
 
 
 def refuse(_call):
@@ -231,10 +252,11 @@ def _health_now(pod, resource):
 
 def wait_listed(cluster, pod):
     """Wait until PodResources tells of a pod."""
-    deadline = time.monotonic() + 30
-    while pod.name not in cluster.node.pod_resources():
-        assert time.monotonic() < deadline, cluster.explain(f"{pod.name} is not listed", "kubelet")
-        time.sleep(0.05)  # nothing announces it
+    waiting.poll(
+        lambda: pod.name in cluster.node.pod_resources(),
+        what=lambda: cluster.explain(f"{pod.name} is not listed", "kubelet"),
+        timeout_s=30,
+    )
 
 
 def test_devices_are_remembered_over_a_restart_whose_plugin_is_late(cluster, bare, bound):
@@ -243,7 +265,7 @@ def test_devices_are_remembered_over_a_restart_whose_plugin_is_late(cluster, bar
     held = pod.held(resource=plugin.resource)
     plugin.stop()
 
-    restart_kubelet(cluster)
+    cluster.restart("kubelet")
 
     # What it holds cannot be asked at once: until it has its pods, a kubelet lists none.
     wait_listed(cluster, pod)
@@ -258,6 +280,25 @@ def test_devices_are_remembered_over_a_restart_whose_plugin_is_late(cluster, bar
     successor.stop()
 
 
+def test_a_kubelet_that_has_not_heard_of_its_pods_lists_none_and_forgets_nothing(
+    cluster, bare, bound
+):
+    plugin = bare("d0", "d1")
+    pod = bound("keeper", asking(plugin, 1)).wait_running()
+    held, inside = pod.held(resource=plugin.resource), pod.inside()
+
+    cluster.stop("kube-apiserver", signal.SIGKILL)
+    cluster.restart("kubelet")
+    plugin.stop()
+    unheard = cluster.node.pod_resources()
+    cluster.start("kube-apiserver")
+
+    assert unheard == {}
+    assert inside.running
+    wait_listed(cluster, pod)
+    assert pod.held(resource=plugin.resource) == held
+
+
 CHECKPOINT = "kubelet_internal_checkpoint"
 
 
@@ -268,7 +309,9 @@ def test_a_damaged_checkpoint_is_as_good_as_none_and_devices_are_given_twice(clu
     plugin.stop()
 
     damaged = cluster.node_side.plugin_dir / CHECKPOINT
-    restart_kubelet(cluster, meanwhile=lambda: damaged.write_text("{}"))
+    cluster.stop("kubelet")
+    damaged.write_text("{}")
+    cluster.start("kubelet")
 
     wait_listed(cluster, pod)
     assert pod.held(resource=plugin.resource) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from testbed.plugin import BarePlugin, restart_kubelet, wait_healthy
+from testbed.plugin import BarePlugin, wait_healthy
 from testbed.standin import Standin
 
 from deviceplugin import names, rpc
@@ -249,7 +249,7 @@ def test_a_kubelet_that_starts_removes_the_sockets_and_nothing_else(cluster, sta
     for each in (folder, standin.folder):
         furnish(each)
 
-    restart_kubelet(cluster)
+    cluster.restart("kubelet")
     standin.run(standin.kubelet.restart())
 
     expected = {"x-file", "x-folder", "x-dangling", "x-link-to-file", "x-pipe"}
@@ -266,13 +266,12 @@ def test_a_kubelet_that_ends_leaves_its_socket_and_those_of_plugins(cluster, sta
     plugin.wait_streams(1)
     folder = cluster.node_side.plugin_dir
 
-    def look():
-        plugin.wait_streams(0)
-        assert (folder / "kubelet.sock").is_socket()
-        assert plugin.socket.is_socket()
+    cluster.stop("kubelet", number)
 
-    restart_kubelet(cluster, number, meanwhile=look)
-
+    plugin.wait_streams(0)
+    assert (folder / "kubelet.sock").is_socket()
+    assert plugin.socket.is_socket()
+    cluster.start("kubelet")
     assert not plugin.socket.exists()
     with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
         plugin.register(timeout_s=0.5)

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from kubernetes import client, config, dynamic
 
+from deviceplugin.files import identify_socket
 from testbed import cgroups, pods, waiting
 from testbed.agent import Agent
 from testbed.components import Components
@@ -128,9 +129,15 @@ class Cluster:
     # Components
 
     def start(self, name: str) -> None:
-        """Start a component that was stopped; returns when it serves."""
+        """Start a component that was stopped; returns when it serves, the kubelet plugins too."""
+        before = identify_socket(self.node_side.registration)
         self._launch(name)
         self._wait_ready(name)
+        if name == "kubelet":
+            waiting.poll(
+                lambda: identify_socket(self.node_side.registration) not in (before, None),
+                what=lambda: self.explain("the kubelet takes no registrations", "kubelet"),
+            )
 
     def stop(self, name: str, signal_: signal.Signals = signal.SIGTERM) -> None:
         """Stop a component."""

@@ -48,6 +48,7 @@ class NodeSide:
         self.folder = folder
         self.kubelet_dir = folder / "kubelet"
         self.plugin_dir = self.kubelet_dir / "device-plugins"
+        self.registration = self.plugin_dir / "kubelet.sock"
         self.cpusets = folder / "cpusets"
         self.cgroup = f"/{folder.name}"
         self._programs = components

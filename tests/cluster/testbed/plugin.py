@@ -6,9 +6,7 @@ It speaks to a real kubelet and to the stand-in alike, and does what the agent n
 from __future__ import annotations
 
 import itertools
-import signal
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +17,8 @@ import grpc
 
 from deviceplugin import names, rpc, wire
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
-from deviceplugin.files import identify_socket
 from deviceplugin.values import Device
+from testbed import waiting
 
 if TYPE_CHECKING:
     from testbed.cluster import Cluster
@@ -242,35 +240,15 @@ class BarePlugin:
             return context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
 
 
-def restart_kubelet(
-    cluster: Cluster,
-    signal_: signal.Signals = signal.SIGTERM,
-    *,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> None:
-    """Restart the kubelet; returns when plugins can register with it, which is not at once."""
-    path = cluster.node_side.plugin_dir / names.KUBELET_SOCKET
-    cluster.stop("kubelet", signal_)
-    before = identify_socket(path)
-    meanwhile()
-    cluster.start("kubelet")
-    deadline = time.monotonic() + _DIALS_S
-    while identify_socket(path) in (before, None):
-        if time.monotonic() > deadline:
-            raise TimeoutError(cluster.explain("the kubelet takes no registrations", "kubelet"))
-        time.sleep(0.02)
-
-
 def wait_healthy(cluster: Cluster, resource: str, ids: Collection[str]) -> None:
     """Wait until these are the healthy devices of a resource to the kubelet itself.
 
     The node's status follows later; pods that are bound already do not wait for it.
     """
-    deadline = time.monotonic() + _DIALS_S
-    while (known := _healthy(cluster, resource)) != set(ids):
-        if time.monotonic() > deadline:
-            raise TimeoutError(cluster.explain(f"{resource} has {known} and not {ids}"))
-        time.sleep(0.05)  # nothing announces that the kubelet has read a list
+    waiting.poll(
+        lambda: _healthy(cluster, resource) == set(ids),
+        what=lambda: cluster.explain(f"{resource} has {_healthy(cluster, resource)}, not {ids}"),
+    )
 
 
 def _healthy(cluster: Cluster, resource: str) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Collection
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +13,7 @@ import grpc
 from deviceplugin import rpc
 from deviceplugin._generated import podresources_v1_pb2 as api
 from deviceplugin.standin import Kubelet, TopologyRules
+from testbed import waiting
 
 T = TypeVar("T")
 
@@ -43,19 +43,17 @@ class Standin:
 
     def wait_streams(self, resource: str, count: int) -> None:
         """Wait until it holds so many streams of a resource."""
-        deadline = time.monotonic() + 5
-        while (now := self.kubelet.streams(resource)) != count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{resource} has {now} streams and not {count}")
-            time.sleep(0.01)
+        waiting.poll(
+            lambda: self.kubelet.streams(resource) == count,
+            what=lambda: f"{resource} has {self.kubelet.streams(resource)} streams, not {count}",
+        )
 
     def wait_offered(self, resource: str, *, capacity: int, allocatable: int) -> None:
         """Wait until the node's status says so of a resource."""
-        deadline = time.monotonic() + 5
-        while (now := self.offered(resource)) != (capacity, allocatable):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{resource} is {now} and not {(capacity, allocatable)}")
-            time.sleep(0.01)
+        waiting.poll(
+            lambda: self.offered(resource) == (capacity, allocatable),
+            what=lambda: f"{resource} is {self.offered(resource)}",
+        )
 
     def pod_resources(self) -> dict[str, api.PodResources]:
         """Return what it says its pods hold, by pod."""
