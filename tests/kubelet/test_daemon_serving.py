@@ -90,18 +90,6 @@ async def test_a_stop_ends_the_stream_and_removes_the_socket(number):
         assert list(node.kubelet.directory.glob("nvidia-*")) == []
 
 
-async def test_a_second_instance_touches_nothing_and_names_the_first():
-    async with simulated_node() as node:
-        first = await node.serving()
-        node.log.write_text("")
-        second = await node.start()
-
-        assert await second.wait() == 1
-        assert f"pid {first.pid}" in node.log.read_text().splitlines()[-1]
-        assert node.kubelet.registrations == [GPU]
-        assert len(await node.kubelet.devices(GPU)) == 8
-
-
 async def test_a_killed_instance_is_no_obstacle():
     async with simulated_node() as node:
         first = await node.serving()
