@@ -8,9 +8,10 @@ from testbed.replicas import replicas
 from testbed.tenants import Tenants, check_none_is_given_twice
 
 CDI = "--device-list-strategy=cdi-cri"
-# Why the kubelet may reject a pod: the agent went during the call, or is not there yet.
+# Why the kubelet may reject a pod: the agent went during the call, just before it, or is not
+# back yet.
 IN_THE_CALL = "rpc error: "
-WITHOUT_AGENT = "no healthy devices present; "
+RIGHT = (IN_THE_CALL, "has been stopped", "no healthy devices present; ")
 
 
 def check_settled(cluster, tenants, crowd, mark):
@@ -20,7 +21,7 @@ def check_settled(cluster, tenants, crowd, mark):
     check_whole(cluster, mark)
     for why in crowd.rejected():
         assert why.startswith("UnexpectedAdmissionError: Pod was rejected: Allocate failed"), why
-        assert IN_THE_CALL in why or WITHOUT_AGENT in why, why
+        assert any(reason in why for reason in RIGHT), why
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
