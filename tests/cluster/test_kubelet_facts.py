@@ -342,6 +342,24 @@ def test_the_stand_in_forgets_with_a_damaged_checkpoint_too():
         standin.stop()
 
 
+def test_without_its_checkpoint_a_kubelet_offers_what_the_node_had_and_has_nothing_to_give(
+    cluster, bare
+):
+    plugin = bare("d0", "d1")
+    cluster.node.wait_allocatable(plugin.resource, 2)
+    plugin.stop()
+    cluster.node.wait_allocatable(plugin.resource, 0)
+
+    cluster.stop("kubelet")
+    (cluster.node_side.plugin_dir / CHECKPOINT).unlink()
+    cluster.start("kubelet")
+
+    cluster.node.wait_allocatable(plugin.resource, 2)
+    pod = cluster.pod("hopeful", resources={plugin.resource: 2}).wait_running()
+    assert pod.held(resource=plugin.resource) == []
+    assert plugin.count(rpc.ALLOCATE) == 0
+
+
 def test_a_pod_that_ended_is_in_no_list_of_what_pods_hold(cluster, bare, bound):
     plugin = bare("d0")
 

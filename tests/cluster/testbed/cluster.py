@@ -155,7 +155,8 @@ class Cluster:
         """Restart the kubelet with these changes to the bench's own configuration.
 
         With ``forget``, it begins without what it remembers of CPUs, memory and devices: a
-        kubelet refuses to start when a policy differs from the remembered one.
+        kubelet refuses to start when a policy differs from the remembered one. The node's
+        status forgets devices too; a kubelet would take what it says for true.
         """
         if changes == self._kubelet_changes:
             return
@@ -163,6 +164,7 @@ class Cluster:
         self._kubelet_changes = dict(changes)
         if forget:
             self.node_side.forget()
+            self.node.forget()
         self.start("kubelet")
 
     def process(self, name: str) -> Process:

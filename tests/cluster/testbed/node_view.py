@@ -68,6 +68,12 @@ class NodeView:
             field_selector=f"metadata.name={self.name}",
         )
 
+    def forget(self) -> None:
+        """Take every device from the node's status; its kubelet must not run."""
+        gone = {name: None for name in self.capacity if "/" in name}
+        body = {"status": {"capacity": gone, "allocatable": gone}}
+        self._cluster.core.patch_node_status(self.name, body)
+
     def pod_resources(self) -> dict[str, api.PodResources]:
         """Return what the kubelet says its pods hold, by pod."""
         answer = self._ask(rpc.LIST_PODS, api.ListPodResourcesRequest())
