@@ -30,8 +30,8 @@ class Holding:
 class Holdings:
     """The kubelet's whole answer."""
 
-    pods: int
-    """How many pods it knows, with and without devices."""
+    pods: frozenset[str]
+    """Every pod it knows, with and without devices, as ``namespace/pod``."""
     devices: tuple[Holding, ...]
 
 
@@ -66,4 +66,5 @@ async def list_holdings(socket: Path, *, timeout_s: float = _TIMEOUT_S) -> Holdi
         for given in container.devices
         for id_ in given.device_ids
     )
-    return Holdings(pods=len(answer.pod_resources), devices=devices)
+    pods = frozenset(f"{pod.namespace}/{pod.name}" for pod in answer.pod_resources)
+    return Holdings(pods=pods, devices=devices)

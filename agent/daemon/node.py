@@ -31,9 +31,12 @@ BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 FAILURES_TO_MARK = 3
 # A look takes well under a second, also on large machines.
 SLOW_LOOK_S = 10.0
-# How often the kubelet is asked while its answer matters: while pods hold GPUs under a name that
-# these no longer have, and until a kubelet that has just started knows all its pods.
+# How often the kubelet is asked while its answer matters: while GPUs are withheld because of it,
+# while it has not confirmed what it was given, and until one that has just started knows its pods.
 FOLLOW_S = 1.0
+# A kubelet that has started without its checkpoint gives devices away as soon as it knows its
+# pods, which takes it some tenths of a second; and what it was given it tells of at once.
+FOLLOW_FRESH_S, FRESH_S, FRESH_GRANT_S = 0.1, 5.0, 1.0
 # How long the end waits for the driver to let go.
 CLOSE_S = 1.2
 
@@ -74,6 +77,8 @@ class Node:
         self._health = Health()
         self._ledger = Ledger()
         self._settling = False
+        self._stirred = asyncio.Event()
+        self._fresh_until_s = 0.0
         self._lookout = Lookout(machine, self._hand_over)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking = False
@@ -129,6 +134,14 @@ class Node:
         """Take in what an Allocate gave away."""
         now_s = asyncio.get_running_loop().time()
         self._ledger = self._ledger.with_grant(resource, devices, at_s=now_s)
+        self._fresh_until_s = max(self._fresh_until_s, now_s + FRESH_GRANT_S)
+        self._stirred.set()
+
+    def kubelet_restarted(self) -> None:
+        """Take in that another kubelet serves the node: it may have forgotten what pods hold."""
+        self._settling = True
+        self._fresh_until_s = asyncio.get_running_loop().time() + FRESH_S
+        self._stirred.set()
 
     def note(self, observation: Observation) -> None:
         """Take in what the watch saw."""
@@ -176,19 +189,28 @@ class Node:
 
     async def _wait(self, failures: int) -> None:
         """Wait until a look is due; meanwhile see GPUs come free of their old names."""
-        while not failures and not await self._asked_within(self._follow_s()):
-            await self._follow()
         if failures:
-            await self._asked_within(BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1])
+            pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), pause_s)
+            return
+        while not self._wanted.is_set():
+            await self._follow_or_rest()
 
-    async def _asked_within(self, pause_s: float | None) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wanted.wait(), pause_s)
-        return self._wanted.is_set()
+    async def _follow_or_rest(self) -> None:
+        self._stirred.clear()
+        pause_s = self._follow_s()
+        try:
+            await asyncio.wait_for(_first_of(self._wanted, self._stirred), pause_s)
+        except TimeoutError:
+            await self._follow()
 
     def _follow_s(self) -> float | None:
-        held = self.snapshot is not None and self.snapshot.catalog.held_otherwise
-        return FOLLOW_S if held or self._settling else None
+        withholds = self.snapshot is not None and self.snapshot.catalog.withheld
+        if not (withholds or self._settling or self._ledger.grants):
+            return None
+        fresh = asyncio.get_running_loop().time() < self._fresh_until_s
+        return FOLLOW_FRESH_S if fresh else FOLLOW_S
 
     async def _follow(self) -> None:
         before = self._ledger

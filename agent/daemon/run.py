@@ -80,7 +80,7 @@ class Daemon:
             kubelet_dir=Path(resolved.options.kubelet_dir),
             kubelet_socket=resolved.options.kubelet_socket or None,
             backend=SnapshotBackend(lambda: self._node.snapshot, granted=self._node.granted),
-            observer=LogObserver(),
+            observer=LogObserver(restarted=self._node.kubelet_restarted),
         )
         self._stop = asyncio.Event()
 

@@ -48,6 +48,8 @@ class Account:
     """
 
     held: tuple[Allocation, ...]
+    pods: frozenset[str]
+    """Every pod it knows, with devices and without, as ``namespace/pod``."""
     kubelet: str
     """Differs for every start of a kubelet."""
     settled: bool
@@ -63,6 +65,9 @@ class Ledger:
     confirmed: tuple[Allocation, ...] = ()
     unseen: tuple[Allocation, ...] = ()
     """Those of ``confirmed`` that only an earlier kubelet told of."""
+    forgotten: tuple[Allocation, ...] = ()
+    """Those of ``unseen`` whose pod the kubelet knows, but not with this device: it started
+    without its checkpoint, and would give the device away a second time."""
     kubelet: str = ""
     grants: tuple[Grant, ...] = ()
 
@@ -77,16 +82,19 @@ class Ledger:
         """Return the ledger after the kubelet said what its pods hold.
 
         What this kubelet told of before and does not tell of now is free. What an earlier one
-        told of is free once this one is settled. A grant that is not confirmed stays a while.
+        told of is free once this one is settled and does not know the pod. A grant that is not
+        confirmed stays a while.
         """
         known = {_key(each) for each in account.held}
         earlier = self.confirmed if account.kubelet != self.kubelet else self.unseen
-        unseen = tuple(each for each in earlier if _key(each) not in known)
+        unseen = [each for each in earlier if _key(each) not in known]
+        forgotten = tuple(each for each in unseen if each.holder in account.pods)
         if account.settled:
-            unseen = ()
+            unseen = [*forgotten]
         return Ledger(
             confirmed=tuple(sorted((*account.held, *unseen), key=_key)),
-            unseen=unseen,
+            unseen=tuple(unseen),
+            forgotten=forgotten,
             kubelet=account.kubelet,
             grants=tuple(
                 grant
@@ -95,6 +103,11 @@ class Ledger:
                 and grant.at_s + GRANT_LASTS_S > account.asked_s
             ),
         )
+
+    def held_unknown_to_kubelet(self, gpu: str, resource: str) -> Allocation | None:
+        """Return an Allocation of a GPU that the kubelet does not count against ``resource``."""
+        forgotten = (a for a in self.forgotten if a.gpu == gpu)
+        return self.held_otherwise(gpu, resource) or next(forgotten, None)
 
     def held_otherwise(self, gpu: str, resource: str) -> Allocation | None:
         """Return an Allocation of a GPU under another resource name; None when there is none."""

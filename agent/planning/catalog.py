@@ -47,8 +47,9 @@ class Catalog:
     resources: Mapping[str, tuple[OfferedDevice, ...]]
     nameless: tuple[Gpu, ...] = ()
     """GPUs whose product fits no pattern of the configuration: they are not offered."""
-    held_otherwise: frozenset[str] = frozenset()
-    """UUIDs of GPUs that a container holds under another resource name than they have now."""
+    withheld: frozenset[str] = frozenset()
+    """UUIDs of GPUs that a container holds and the kubelet takes for free: under a resource
+    name that they had before, or because the kubelet has forgotten it."""
 
     def find(self, resource: str, device: str) -> OfferedDevice | None:
         """Return one device of a resource by id."""
@@ -69,9 +70,9 @@ def build_catalog(
     A GPU that ``flags`` leave no way to give to a container is unhealthy while they are in
     force: offered as healthy, every pod the kubelet gives it to would fail its admission.
 
-    ``names`` are the configuration's ``resources.gpus``. A GPU that a container holds under
-    the name it had is unhealthy under the name it has: to the kubelet the two are different
-    devices, and it would give the second away.
+    ``names`` are the configuration's ``resources.gpus``. A GPU that a container holds without
+    the kubelet counting it is unhealthy, lest it be given away a second time: one held under
+    the name it had before, to the kubelet another device, or one that it has forgotten.
 
     ``departed`` are GPUs seen earlier that no longer answer: they stay listed as unhealthy,
     because a device that vanishes from the list while a pod holds it confuses the kubelet's
@@ -81,7 +82,7 @@ def build_catalog(
     gone = [(gpu, ABSENT) for gpu in departed]
     # Without names of its own, a node without GPUs says that it has none.
     resources: dict[str, list[OfferedDevice]] = {} if names else {GPU_RESOURCE: []}
-    nameless, elsewhere = [], set()
+    nameless, withheld = [], set()
     for gpu, fault in (*present, *gone):
         resource = resource_name(gpu.name, names)
         if gpu.name in DISPLAY_GPUS:
@@ -89,9 +90,9 @@ def build_catalog(
         if resource is None:
             nameless.append(gpu)
             continue
-        held = ledger.held_otherwise(gpu.uuid, resource) if ledger else None
+        held = ledger.held_unknown_to_kubelet(gpu.uuid, resource) if ledger else None
         if held is not None:
-            elsewhere.add(gpu.uuid)
+            withheld.add(gpu.uuid)
         reason = health.reason(gpu.uuid) or fault or _held(held)
         resources.setdefault(resource, []).append(_offer(gpu, inventory, reason=reason))
     return Catalog(
@@ -100,7 +101,7 @@ def build_catalog(
             for name, devices in sorted(resources.items())
         },
         nameless=tuple(nameless),
-        held_otherwise=frozenset(elsewhere),
+        withheld=frozenset(withheld),
     )
 
 

@@ -49,6 +49,7 @@ class Holders:
         )
         return Account(
             held=held,
+            pods=holdings.pods,
             kubelet=f"{made.st_ino}:{made.st_mtime_ns}",
             settled=age_s >= (SETTLED_S if holdings.pods else SETTLED_WITHOUT_PODS_S),
             asked_s=asked_s,

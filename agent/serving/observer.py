@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agent.telemetry import logs
 from deviceplugin.errors import Holder
 from deviceplugin.observer import Call, Observer
@@ -9,6 +11,10 @@ from deviceplugin.observer import Call, Observer
 
 class LogObserver(Observer):
     """One line per event; an RPC's two lines share its op id."""
+
+    def __init__(self, *, restarted: Callable[[], None] = lambda: None) -> None:
+        """``restarted`` is called as well when another kubelet appears."""
+        self._restarted = restarted
 
     def registered(self, resource: str) -> None:
         """The kubelet accepted a registration."""
@@ -53,6 +59,7 @@ class LogObserver(Observer):
     def kubelet_restarted(self) -> None:
         """A kubelet.sock appeared, or took the place of another one."""
         logs.event("kubelet_restarted")
+        self._restarted()
 
     def checkpoint_lost(self) -> None:
         """The kubelet's note of who holds what was removed; it is made to write it again."""

@@ -57,16 +57,26 @@ def test_a_kubelet_restarted_after_the_folder_was_emptied_knows_who_holds_what(c
     check_none_is_given_twice(cluster)
 
 
-def test_a_kubelet_that_starts_without_the_folder_is_served(cluster):
+def test_a_kubelet_that_starts_without_the_folder_gives_nothing_twice(cluster):
     cluster.serve(CDI)
     tenants = Tenants(cluster, 3, 2)
     mark = cluster.agent.mark()
     cluster.stop("kubelet")
     shutil.rmtree(cluster.node_side.plugin_dir)
 
-    check_back(cluster, "the folder gone", lambda: cluster.start("kubelet"))
-    tenants.check_inside()
-    check_whole(cluster, mark)
-    # Such a kubelet knows nothing of what was given before it, and nobody can tell it.
+    cluster.start("kubelet")
+
+    # Such a kubelet knows nothing of what was given before it: only the agent does.
     cluster.node.wait_told_of(tenants.held)
     assert [pod.held() for pod in tenants.pods] == [[], []]
+    cluster.agent.wait_event("devices_sent", since=mark, healthy=3, total=8)
+    cluster.node.wait_allocatable(GPU, 3)
+    tenants.check_inside()
+    # To the scheduler the five are used of three: nothing more fits until a pod ends.
+    rest = cluster.pod("rest", gpus=3)
+    assert f"Insufficient {GPU}" in rest.wait_unschedulable()
+
+    tenants.pods[0].delete()
+    rest.wait_running()
+    check_none_is_given_twice(cluster)
+    cluster.node.wait_allocatable(GPU, 6)

@@ -147,9 +147,20 @@ def test_a_gpu_held_under_its_old_name_is_withheld_under_the_new_one():
 
     reasons = {device.id: device.reason for device in renamed.resources["nvidia.com/h100"]}
     assert reasons == {"GPU-0": "held as nvidia.com/gpu by team/trainer", "GPU-1": None}
-    assert renamed.held_otherwise == {"GPU-0"}
+    assert renamed.withheld == {"GPU-0"}
     assert all(device.healthy for device in same.resources[GPU_RESOURCE])
-    assert same.held_otherwise == frozenset()
+    assert same.withheld == frozenset()
+
+
+def test_a_gpu_that_the_kubelet_has_forgotten_is_withheld_under_its_own_name():
+    held = Allocation(resource=GPU_RESOURCE, device="GPU-0", holder="team/trainer")
+    ledger = Ledger(confirmed=(held,), unseen=(held,), forgotten=(held,))
+
+    catalog = build_catalog(inventory(gpu(0), gpu(1)), Health(), flags=Flags(), ledger=ledger)
+
+    reasons = [device.reason for device in catalog.resources[GPU_RESOURCE]]
+    assert reasons == ["held as nvidia.com/gpu by team/trainer", None]
+    assert catalog.withheld == {"GPU-0"}
 
 
 def test_a_missing_node_is_no_mark():

@@ -9,8 +9,15 @@ def held(device, holder="default/p", resource=OLD):
     return Allocation(resource=resource, device=device, holder=holder)
 
 
-def said(*allocations, kubelet="first", settled=True, asked_s=0.0):
-    return Account(held=allocations, kubelet=kubelet, settled=settled, asked_s=asked_s)
+def said(*allocations, pods=(), kubelet="first", settled=True, asked_s=0.0):
+    known = {each.holder for each in allocations} | set(pods)
+    return Account(
+        held=allocations,
+        pods=frozenset(known),
+        kubelet=kubelet,
+        settled=settled,
+        asked_s=asked_s,
+    )
 
 
 def test_a_gpu_is_held_otherwise_only_under_another_name():
@@ -74,7 +81,7 @@ def test_a_kubelet_that_has_just_started_frees_nothing_that_it_has_not_told_of()
     ledger = Ledger().reconciled(said(held("GPU-a"), held("GPU-b")))
 
     empty = ledger.reconciled(said(kubelet="second", settled=False))
-    half = empty.reconciled(said(held("GPU-a"), kubelet="second", settled=False))
+    half = empty.reconciled(said(held("GPU-a", "other/q"), kubelet="second", settled=False))
     gone = half.reconciled(said(kubelet="second", settled=False))
     settled = gone.reconciled(said(kubelet="second"))
 
@@ -96,3 +103,28 @@ def test_what_two_kubelets_ago_was_told_is_not_forgotten():
     )
 
     assert third.held_otherwise("GPU-a", NEW) == held("GPU-a")
+
+
+def test_a_kubelet_that_knows_a_pod_without_its_device_has_forgotten_it():
+    ledger = Ledger().reconciled(said(held("GPU-a"), held("GPU-b", "default/q")))
+
+    restarted = ledger.reconciled(said(kubelet="second", settled=False))
+    listed = restarted.reconciled(said(pods=["default/p"], kubelet="second", settled=False))
+    settled = listed.reconciled(said(pods=["default/p"], kubelet="second"))
+    ended = settled.reconciled(said(kubelet="second"))
+
+    assert restarted.forgotten == ()
+    assert listed.forgotten == settled.forgotten == (held("GPU-a"),)
+    assert settled.held_unknown_to_kubelet("GPU-a", OLD) == held("GPU-a")
+    assert settled.held_unknown_to_kubelet("GPU-b", OLD) is None
+    assert ended == Ledger(kubelet="second")
+
+
+def test_a_kubelet_that_tells_of_a_device_late_has_not_forgotten_it():
+    ledger = Ledger().reconciled(said(held("GPU-a")))
+
+    listed = ledger.reconciled(said(pods=["default/p"], kubelet="second", settled=False))
+    told = listed.reconciled(said(held("GPU-a"), kubelet="second", settled=False))
+
+    assert (told.unseen, told.forgotten) == ((), ())
+    assert told.held_unknown_to_kubelet("GPU-a", OLD) is None
