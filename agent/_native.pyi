@@ -1,6 +1,7 @@
 # ruff: noqa: PYI021 - this file is where the extension is documented
 """The native core (native/bindings). Plain values in, plain values out; never prints or aborts."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from os import PathLike
 from typing import ClassVar, NoReturn, final
@@ -140,6 +141,135 @@ class SystemTree(_Value):
         """True when a port between two near devices sends their traffic up to the root complex.
 
         False when they share no bridge: it goes there anyway. None when unreadable.
+        """
+
+class PlacementTerm(IntEnum):
+    """A place of a key; larger is better in each.
+
+    RING, MIN_PAIR, REST_SUM and SUM_PAIR are GB/s; CLIQUE is 1 inside one complete NVLink clique.
+    NUMA_NODES and SOCKETS are minus the number spanned, a device of unknown node spanning one of
+    its own; under SPREAD plus the number of known ones. FRAGMENTATION and REST_SUM are about what
+    stays free. RAILS are the rails covered, up to those wanted, and RAIL_DEVICES the devices that
+    have one; both negative where nobody asked for rails, so that others find them. PENALTY is
+    minus the sum. ORDER decides the rest: lower ranks first.
+    """
+
+    RING = 0
+    MIN_PAIR = 1
+    CLIQUE = 2
+    NUMA_NODES = 3
+    SOCKETS = 4
+    FRAGMENTATION = 5
+    REST_SUM = 6
+    RAILS = 7
+    RAIL_DEVICES = 8
+    SUM_PAIR = 9
+    PENALTY = 10
+    ORDER = 11
+    __pybind11_native_enum__: ClassVar[object]
+
+class PlacementPolicy(IntEnum):
+    """How the terms are ordered, after the order of PlacementTerm, which is DEFAULT.
+
+    NUMA_FIRST moves NUMA_NODES and SOCKETS to the front. RDMA moves RAILS and RAIL_DEVICES before
+    FRAGMENTATION, as every policy does when rails are wanted by number. PACK moves FRAGMENTATION
+    and REST_SUM directly behind RING. SPREAD is RDMA's order with NUMA_NODES and SOCKETS counted
+    upwards: it spreads only among sets of equal RING, MIN_PAIR and CLIQUE. For a single device
+    FRAGMENTATION and REST_SUM come first, and before them rails under RDMA or when wanted.
+    """
+
+    DEFAULT = 0
+    NUMA_FIRST = 1
+    RDMA = 2
+    PACK = 3
+    SPREAD = 4
+    __pybind11_native_enum__: ClassVar[object]
+
+@final
+class Choice(_Value):
+    """A chosen set and why. Sets are bit masks by rank."""
+
+    @property
+    def chosen(self) -> int: ...
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Compared left to right; larger is better."""
+    @property
+    def terms(self) -> tuple[PlacementTerm, ...]:
+        """What the places of the key are."""
+    @property
+    def runner_up(self) -> int | None:
+        """The best set that lost; None when there was no other."""
+    @property
+    def runner_up_key(self) -> tuple[int, ...] | None: ...
+    @property
+    def ring_gbps(self) -> int | None:
+        """Slowest hop of the best ring through the set; None for fewer than two devices."""
+    @property
+    def min_pair_gbps(self) -> int | None: ...
+    @property
+    def sum_pair_gbps(self) -> int: ...
+    @property
+    def limiting_pair(self) -> tuple[int, int] | None:
+        """The slowest pair; of several the one of lowest ranks."""
+    @property
+    def exact(self) -> bool:
+        """No set is better. False above ``exact_up_to`` devices when the search was cut short."""
+    @property
+    def examined(self) -> int: ...
+
+@final
+class PlacementEngine:
+    """Finds the best set of 1 to 64 devices of one machine. Immutable; any thread may ask.
+
+    Devices are numbered by rank: of equals the lower is taken. ``pair_gbps`` is symmetric, 0 for
+    unknown, its diagonal ignored; ``numa``, ``socket`` and ``rails`` are bit masks per device, 0
+    for unknown or none; ``clique`` is -1 for none. Raises ValueError that names the argument, the
+    index and the value.
+    """
+
+    exact_up_to: ClassVar[int]
+    def __init__(
+        self,
+        *,
+        pair_gbps: Sequence[Sequence[int]],
+        numa: Sequence[int],
+        socket: Sequence[int],
+        clique: Sequence[int],
+        rails: Sequence[int],
+        penalty: Sequence[int],
+    ) -> None: ...
+    @property
+    def table_bytes(self) -> int:
+        """Memory held by the tables."""
+    def choose(
+        self,
+        *,
+        available: int,
+        must: int,
+        size: int,
+        free: int,
+        policy: PlacementPolicy,
+        rails_wanted: int = 0,
+    ) -> Choice:
+        """Choose ``size`` of ``available`` and ``must``. Always answers; releases the GIL.
+
+        ``must`` may lie outside of ``available``, which is added to ``free``, the node's free
+        devices. Bits of no device are ignored; a size above what there is gives all; of a ``must``
+        larger than ``size`` the lowest ranks are taken. Raises ValueError for a negative number.
+        """
+    def score(
+        self, chosen: int, *, free: int, policy: PlacementPolicy, rails_wanted: int = 0
+    ) -> tuple[int, ...]:
+        """Return the key of any set, as ``choose`` would give it with this free set."""
+    def fragmentation(self, free: int) -> int:
+        """Return what can still be placed on a free set; larger is better."""
+    def largest_aligned(self, free: int, size: int) -> tuple[int, int, int]:
+        """Return what is left for requests of a size: count, GB/s, mask.
+
+        The count of disjoint sets as good as the best on the whole machine (by slowest pair, NUMA
+        nodes and sockets), and of the best single set left the slowest pair and the set itself;
+        zeros when none of the size is left.
         """
 
 def read_system(root: str | PathLike[str]) -> SystemTree:

@@ -5,6 +5,7 @@
 
 namespace plumbline::bindings {
 
+void register_placement(pybind11::module_ &m);
 void register_topology(pybind11::module_ &m);
 
 } // namespace plumbline::bindings

@@ -1,0 +1,51 @@
+#include "placement/tables.hpp"
+
+#include <stdexcept>
+
+#include "placement/bits.hpp"
+#include "placement/packing.hpp"
+#include "placement/ring.hpp"
+
+namespace plumbline::placement {
+
+namespace {
+
+void add_room(const Machine &machine, const std::vector<Traits> &traits, const Expected &expected,
+              std::vector<Rest> &rest) {
+  const auto packing = pack_sets(machine, traits, expected.size);
+  const auto gbps = [&](Grade grade) {
+    return machine.gbps(static_cast<int>(grade >> grade_shift));
+  };
+  for (std::size_t left = 0; left < rest.size(); ++left) {
+    if (std::popcount(left) >= expected.size) {
+      rest[left].fragmentation +=
+          room(expected, gbps(packing.best[left]), gbps(packing.top), packing.count[left]);
+    }
+  }
+}
+
+} // namespace
+
+Tables::Tables(const Machine &machine)
+    : traits(machine.size() > exact_up_to
+                 ? throw std::invalid_argument("more than 16 devices are not placed yet")
+                 : machine.all() + 1),
+      rest(traits.size()) {
+  const auto rings = ring_tiers(machine);
+  for (Mask set = 0; set < traits.size(); ++set) {
+    traits[set] = machine.traits_without_ring(set);
+    traits[set].ring = rings[set];
+    rest[set].sum_gbps = traits[set].sum_gbps;
+  }
+  for (const auto &expected : expected_requests) {
+    if (expected.size <= machine.size()) {
+      add_room(machine, traits, expected, rest);
+    }
+  }
+}
+
+std::size_t Tables::bytes() const {
+  return (traits.capacity() * sizeof(Traits)) + (rest.capacity() * sizeof(Rest));
+}
+
+} // namespace plumbline::placement
