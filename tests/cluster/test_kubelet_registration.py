@@ -273,5 +273,3 @@ def test_a_kubelet_that_ends_leaves_its_socket_and_those_of_plugins(cluster, sta
     assert plugin.socket.is_socket()
     cluster.start("kubelet")
     assert not plugin.socket.exists()
-    with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
-        plugin.register(timeout_s=0.5)
