@@ -10,8 +10,6 @@ namespace {
 
 using enum Term;
 
-constexpr int last_free_term = 9; // sum_pair, penalty and order close every key
-
 std::array<Term, term_count> terms_of(Policy policy) {
   switch (policy) {
   case Policy::numa_first:
@@ -45,41 +43,19 @@ std::size_t place_of(const std::array<Term, term_count> &terms, Term term) {
   return static_cast<std::size_t>(std::ranges::find(terms, term) - terms.begin());
 }
 
-/// Bits that a small term's field needs; 0 for the others.
-int width(Term term) {
-  switch (term) {
-  case ring:
-  case min_pair:
-    return 11; // 64 devices have 2016 pairs
-  case clique:
-    return 1;
-  case numa_nodes:
-  case sockets:
-    return 8;
-  case rails:
-  case rail_devices:
-    return 7;
-  default:
-    return 0;
-  }
-}
-
-/// A small term's place in Fields.
-std::size_t field_of(Term term) {
-  const auto position = static_cast<std::size_t>(term);
-  return term < fragmentation ? position : position - 2;
-}
-
-// Above any count of nodes, sockets, rails or devices, known and unknown together.
-constexpr int most_spanned = 128;
 constexpr int most_rails = 64;
-constexpr std::uint32_t most_penalty = 64'000'000;
-
-std::uint64_t spanned(int known, int unknown, bool spread) {
-  return static_cast<std::uint64_t>(spread ? known : most_spanned - known - unknown);
-}
 
 } // namespace
+
+Fields fields_of(const Traits &traits, bool known_only) {
+  const auto spanned = [known_only](int known, int unknown) {
+    return static_cast<Fields>(known_only ? known : known + unknown);
+  };
+  return (Fields{traits.ring} << 42) | (Fields{traits.min_pair} << 31) |
+         (Fields{traits.complete} << 30) | (spanned(traits.nodes, traits.unknown_nodes) << 22) |
+         (spanned(traits.sockets, traits.unknown_sockets) << 14) | (Fields{traits.rails} << 7) |
+         Fields{traits.rail_devices};
+}
 
 Mask order_of(Mask set, int devices) {
   Mask order = 0;
@@ -88,60 +64,31 @@ Mask order_of(Mask set, int devices) {
 }
 
 Ranking::Ranking(Policy policy, int size, int rails_wanted)
-    : terms_(terms_of(policy)), spread_(policy == Policy::spread),
-      likes_rails_(rails_wanted > 0 || policy == Policy::rdma || spread_), rings_(size > 1),
-      rails_enough_(rails_wanted > 0 ? std::min(rails_wanted, most_rails) : most_rails) {
+    : terms_(terms_of(policy)), policy_(policy), spread_(policy == Policy::spread),
+      likes_rails_(rails_wanted > 0 || policy == Policy::rdma || spread_),
+      clips_rails_(rails_wanted > 0), rings_(size > 1),
+      numa_first_(policy == Policy::numa_first && size > 1),
+      rails_enough_(static_cast<std::uint64_t>(clips_rails_ ? std::min(rails_wanted, most_rails)
+                                                            : most_rails)) {
   if (size <= 1) {
     move_pair(terms_, fragmentation, 0);
   }
   if (rails_wanted > 0 || policy == Policy::rdma) {
     move_pair(terms_, rails, place_of(terms_, fragmentation));
   }
-  weigh_terms(place_of(terms_, fragmentation));
+  turned_ = (spread_ ? 0 : place_fields) | (likes_rails_ ? 0 : rail_fields);
+  head_ = head_fields(size);
 }
 
-void Ranking::weigh_terms(std::size_t rest_place) {
-  int shift = 0;
-  for (std::size_t i = last_free_term; i-- > 0;) {
-    if (i == rest_place) {
-      shift = 0;
-    }
-    if (const int bits = width(terms_[i]); bits != 0) {
-      auto &weights = i < rest_place ? head_ : tail_;
-      weights[field_of(terms_[i])] = std::uint64_t{1} << shift;
-      shift += bits;
-    }
+/// The fields of the terms that come before fragmentation, as arranged.
+Fields Ranking::head_fields(int size) const {
+  const auto place = place_of(terms_, fragmentation);
+  const Fields rails_before = place_of(terms_, rails) < place ? rail_fields : 0;
+  if (size <= 1) {
+    return rails_before;
   }
-}
-
-Ranking::Fields Ranking::fields(const Traits &traits) const {
-  const int covered = std::min<int>(traits.rails, rails_enough_);
-  const auto counted = [this](int count) {
-    return static_cast<std::uint64_t>(likes_rails_ ? count : most_rails - count);
-  };
-  return {traits.ring,
-          traits.min_pair,
-          traits.complete,
-          spanned(traits.nodes, traits.unknown_nodes, spread_),
-          spanned(traits.sockets, traits.unknown_sockets, spread_),
-          counted(covered),
-          counted(traits.rail_devices)};
-}
-
-std::uint64_t Ranking::packed(const Traits &traits, const Fields &weights) const {
-  const auto values = fields(traits);
-  std::uint64_t word = 0;
-  for (std::size_t i = 0; i < small_terms; ++i) {
-    word += values[i] * weights[i];
-  }
-  return word;
-}
-
-Rank Ranking::rank(const Traits &traits, const Rest &rest, Mask chosen) const {
-  return {packed(traits, head_), (std::uint64_t{rest.fragmentation} << 32) | rest.sum_gbps,
-          packed(traits, tail_),
-          (std::uint64_t{traits.sum_gbps} << 32) | (most_penalty - traits.penalty),
-          order_of(chosen, max_devices)};
+  const Fields before = policy_ == Policy::pack ? ring_field : pair_fields | place_fields;
+  return before | rails_before;
 }
 
 std::int64_t Ranking::value(Term term, const Machine &machine, const Traits &traits,
@@ -162,7 +109,9 @@ std::int64_t Ranking::value(Term term, const Machine &machine, const Traits &tra
   case rest_sum:
     return rest.sum_gbps;
   case rails:
-    return likes_rails_ ? std::min<int>(traits.rails, rails_enough_) : -traits.rails;
+    return likes_rails_
+               ? std::min<std::int64_t>(traits.rails, static_cast<std::int64_t>(rails_enough_))
+               : -traits.rails;
   case rail_devices:
     return likes_rails_ ? traits.rail_devices : -traits.rail_devices;
   case sum_pair:

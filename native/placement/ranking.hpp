@@ -1,12 +1,33 @@
 // A policy as an order of terms, and that order as numbers that compare fast.
 #pragma once
 
+#include <algorithm>
+
 #include "placement/machine.hpp"
 
 namespace plumbline::placement {
 
-/// Words that compare, first to last, exactly as the key's terms do.
-using Rank = std::array<std::uint64_t, 5>;
+/// A set's small terms as bit fields, in DEFAULT's order from the highest bits down.
+using Fields = std::uint64_t;
+
+/// Known_only is for Policy::spread, which does not count unknown nodes and sockets.
+Fields fields_of(const Traits &traits, bool known_only);
+
+/// Compares as the key does: words first to last, then the sets' order.
+struct Rank {
+  std::array<std::uint64_t, 4> words{};
+  Mask set = 0;
+
+  bool operator>(const Rank &other) const {
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      if (words[i] != other.words[i]) {
+        return words[i] > other.words[i];
+      }
+    }
+    const Mask differ = set ^ other.set; // of sets of one size the lower ranks win
+    return (differ & (~differ + 1) & set) != 0;
+  }
+};
 
 /// The order of terms for one request.
 ///
@@ -28,28 +49,54 @@ public:
 
   const std::array<Term, term_count> &terms() const { return terms_; }
 
-  /// The rank's first word: the terms that come before what is left.
-  std::uint64_t head(const Traits &traits) const { return packed(traits, head_); }
-  Rank rank(const Traits &traits, const Rest &rest, Mask chosen) const;
+  bool counts_known_only() const { return spread_; }
+
+  /// The fields in this policy's order and direction: what is more is better.
+  std::uint64_t arranged(Fields fields) const {
+    fields ^= turned_;
+    if (clips_rails_) {
+      const auto covered = std::min((fields & rails_field) >> rails_shift, rails_enough_);
+      fields = (fields & ~rails_field) | (covered << rails_shift);
+    }
+    return numa_first_ ? ((fields & pair_fields) >> place_width) |
+                             ((fields & place_fields) << pair_width) | (fields & rail_fields)
+                       : fields;
+  }
+  /// The rank's first word, out of arranged fields: the terms before what is left.
+  std::uint64_t head(std::uint64_t arranged) const { return arranged & head_; }
+  Rank rank(std::uint64_t arranged, const Traits &traits, const Rest &rest, Mask chosen) const {
+    return {.words = {arranged & head_, (std::uint64_t{rest.fragmentation} << 32) | rest.sum_gbps,
+                      arranged & ~head_,
+                      (std::uint64_t{traits.sum_gbps} << 32) | (most_penalty - traits.penalty)},
+            .set = chosen};
+  }
   Key key(const Machine &machine, const Traits &traits, const Rest &rest, Mask chosen) const;
 
 private:
-  static constexpr int small_terms = 7;
-  using Fields = std::array<std::uint64_t, small_terms>;
+  static constexpr std::uint32_t most_penalty = 64'000'000;
+  static constexpr int rails_shift = 7;
+  static constexpr int place_width = 16;
+  static constexpr int pair_width = 23;
+  static constexpr Fields rail_fields = (Fields{1} << 14) - 1;
+  static constexpr Fields rails_field = Fields{127} << rails_shift;
+  static constexpr Fields place_fields = ((Fields{1} << place_width) - 1) << 14;
+  static constexpr Fields pair_fields = ((Fields{1} << pair_width) - 1) << 30;
+  static constexpr Fields ring_field = Fields{2047} << 42;
 
-  Fields fields(const Traits &traits) const;
-  std::uint64_t packed(const Traits &traits, const Fields &weights) const;
   std::int64_t value(Term term, const Machine &machine, const Traits &traits,
                      const Rest &rest) const;
-  void weigh_terms(std::size_t rest_place);
+  Fields head_fields(int size) const;
 
   std::array<Term, term_count> terms_{};
-  Fields head_{}; // weight of each small term in the rank's words before and after the rest
-  Fields tail_{};
+  Policy policy_;
   bool spread_;
   bool likes_rails_;
+  bool clips_rails_;
   bool rings_;
-  int rails_enough_;
+  bool numa_first_; ///< and more than one device: one has nothing that would come after
+  std::uint64_t rails_enough_;
+  Fields turned_ = 0; ///< what is less is better
+  Fields head_ = 0;
 };
 
 /// A set's place in the total order of sets of one size: the lower the ranks, the higher.

@@ -42,43 +42,39 @@ private:
 std::uint32_t next_with_same_bits(std::uint32_t number) {
   const auto smallest = number & (~number + 1);
   const auto ripple = number + smallest;
-  return ripple | (((number ^ ripple) >> 2) / smallest);
+  return ripple | ((number ^ ripple) >> (2 + std::countr_zero(smallest)));
 }
 
 /// The two best ranks so far.
 class Podium {
 public:
   Podium(const Tables &tables, const Ranking &ranking, Mask free)
-      : tables_(tables), ranking_(ranking), free_(free) {}
+      : tables_(tables), fields_(tables.fields_for(ranking)), ranking_(ranking), free_(free) {}
 
   void offer(Mask set) {
-    const auto &traits = tables_.traits[set];
-    if (ranking_.head(traits) < second_[0]) {
+    const auto arranged = ranking_.arranged(fields_[set]);
+    if (ranking_.head(arranged) < second_.words[0]) {
       return;
     }
-    const auto rank = ranking_.rank(traits, tables_.rest[free_ & ~set], set);
+    const auto rank = ranking_.rank(arranged, tables_.traits[set], tables_.rest[free_ & ~set], set);
     if (rank > first_) {
       second_ = first_;
-      second_set_ = first_set_;
       first_ = rank;
-      first_set_ = set;
     } else if (rank > second_) {
       second_ = rank;
-      second_set_ = set;
     }
   }
 
-  Mask first() const { return first_set_; }
-  Mask second() const { return second_set_; }
+  Mask first() const { return first_.set; }
+  Mask second() const { return second_.set; }
 
 private:
   const Tables &tables_;
+  const std::vector<Fields> &fields_;
   const Ranking &ranking_;
   Mask free_;
-  Rank first_{}; // no set's rank is all zeros: its order is not
-  Rank second_{};
-  Mask first_set_ = 0;
-  Mask second_set_ = 0;
+  Rank first_; // any set's rank is greater than that of no set
+  Rank second_;
 };
 
 } // namespace

@@ -24,6 +24,14 @@ void add_room(const Machine &machine, const std::vector<Traits> &traits, const E
   }
 }
 
+std::vector<Fields> all_fields(const std::vector<Traits> &traits, bool known_only) {
+  std::vector<Fields> fields(traits.size());
+  for (std::size_t set = 0; set < traits.size(); ++set) {
+    fields[set] = fields_of(traits[set], known_only);
+  }
+  return fields;
+}
+
 } // namespace
 
 Tables::Tables(const Machine &machine)
@@ -37,6 +45,10 @@ Tables::Tables(const Machine &machine)
     traits[set].ring = rings[set];
     rest[set].sum_gbps = traits[set].sum_gbps;
   }
+  fields = all_fields(traits, false);
+  if (traits.back().unknown_nodes + traits.back().unknown_sockets > 0) {
+    known = all_fields(traits, true);
+  }
   for (const auto &expected : expected_requests) {
     if (expected.size <= machine.size()) {
       add_room(machine, traits, expected, rest);
@@ -45,7 +57,8 @@ Tables::Tables(const Machine &machine)
 }
 
 std::size_t Tables::bytes() const {
-  return (traits.capacity() * sizeof(Traits)) + (rest.capacity() * sizeof(Rest));
+  return (traits.capacity() * sizeof(Traits)) + (rest.capacity() * sizeof(Rest)) +
+         ((fields.capacity() + known.capacity()) * sizeof(Fields));
 }
 
 } // namespace plumbline::placement

@@ -1,7 +1,7 @@
 // Everything about every set of a machine of up to exact_up_to devices.
 #pragma once
 
-#include "placement/machine.hpp"
+#include "placement/ranking.hpp"
 
 namespace plumbline::placement {
 
@@ -10,6 +10,12 @@ struct Tables {
 
   std::vector<Traits> traits; ///< by mask
   std::vector<Rest> rest;     ///< by the mask of what is left
+  std::vector<Fields> fields; ///< by mask, unknown nodes counted
+  std::vector<Fields> known;  ///< by mask, unknown nodes not counted; empty when there are none
+
+  const std::vector<Fields> &fields_for(const Ranking &ranking) const {
+    return ranking.counts_known_only() && !known.empty() ? known : fields;
+  }
 
   std::size_t bytes() const;
 };
