@@ -218,6 +218,59 @@ class Choice(_Value):
     @property
     def examined(self) -> int: ...
 
+class ShareTerm(IntEnum):
+    """A place of a share key; larger is better in each.
+
+    PARENTS is the number of parents, minus that when packed; RING to SOCKETS, SUM_PAIR, PENALTY
+    and ORDER are those of the set of parents, as in PlacementTerm. LEFTOVER is minus the shares
+    left on the parents taken, OPENED minus the parents that nobody had a share of, LOAD minus the
+    loads (millionths of a parent) that each share found, itself included.
+    """
+
+    PARENTS = 0
+    RING = 1
+    MIN_PAIR = 2
+    CLIQUE = 3
+    NUMA_NODES = 4
+    SOCKETS = 5
+    LEFTOVER = 6
+    OPENED = 7
+    LOAD = 8
+    SUM_PAIR = 9
+    PENALTY = 10
+    ORDER = 11
+    __pybind11_native_enum__: ClassVar[object]
+
+class SharePolicy(IntEnum):
+    """PACKED: as few parents as hold the request; of those the set a job would be placed on (RING
+    to SOCKETS), then the least LEFTOVER, then the fewest OPENED. DISTRIBUTED: each share where it
+    leaves the load lowest; in a tie more parents, then the set a job would be placed on. ALIGNED:
+    as many different parents as can be, of those the set a job would be placed on, then the
+    lowest LOAD.
+    """
+
+    PACKED = 0
+    DISTRIBUTED = 1
+    ALIGNED = 2
+    __pybind11_native_enum__: ClassVar[object]
+
+@final
+class ShareChoice(_Value):
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Shares taken of each parent."""
+    @property
+    def parents(self) -> int:
+        """Mask of the parents of which any are taken."""
+    @property
+    def key(self) -> tuple[int, ...]: ...
+    @property
+    def terms(self) -> tuple[ShareTerm, ...]: ...
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def examined(self) -> int: ...
+
 @final
 class PlacementEngine:
     """Finds the best set of 1 to 64 devices of one machine. Immutable; any thread may ask.
@@ -257,6 +310,22 @@ class PlacementEngine:
         ``must`` may lie outside of ``available``, which is added to ``free``, the node's free
         devices. Bits of no device are ignored; a size above what there is gives all; of a ``must``
         larger than ``size`` the lowest ranks are taken. Raises ValueError for a negative number.
+        """
+    def choose_shares(
+        self,
+        *,
+        free: Sequence[int],
+        total: Sequence[int],
+        must: Sequence[int],
+        size: int,
+        policy: SharePolicy,
+    ) -> ShareChoice:
+        """Choose ``size`` shares of devices, as counts per device. Always answers.
+
+        ``free`` are the shares offered, ``total`` all there are: the others count as taken.
+        ``must`` are part of ``size``. A size above what there is gives all; of a ``must`` larger
+        than ``size`` the lowest ranks are taken. Raises ValueError, naming the argument, the index
+        and the value, for more free than there are, or more than 100,000.
         """
     def score(
         self, chosen: int, *, free: int, policy: PlacementPolicy, rails_wanted: int = 0

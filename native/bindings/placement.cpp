@@ -15,11 +15,14 @@ using placement::Engine;
 using placement::Key;
 using placement::Mask;
 using placement::Policy;
+using placement::ShareChoice;
+using placement::SharePolicy;
+using placement::ShareTerm;
 using placement::Term;
 
 namespace {
 
-constexpr int largest_size = 1 << 20; // far above any request; keeps sums in range
+constexpr int largest_size = 1 << 24; // far above any request; keeps sums in range
 
 [[noreturn]] void refuse(const char *name, const py::int_ &value, const char *why) {
   throw py::value_error(std::string(name) + " is " + std::string(py::str(value)) + why);
@@ -80,6 +83,24 @@ Choice choose(const Engine &engine, const py::int_ &available, const py::int_ &m
   return engine.choose(request);
 }
 
+ShareChoice choose_shares(const Engine &engine, std::vector<std::int64_t> free,
+                          std::vector<std::int64_t> total, std::vector<std::int64_t> must,
+                          const py::int_ &size, SharePolicy policy) {
+  const placement::ShareRequest request{.free = std::move(free),
+                                        .total = std::move(total),
+                                        .must = std::move(must),
+                                        .size = count_of("size", size),
+                                        .policy = policy};
+  const py::gil_scoped_release released;
+  return engine.choose_shares(request);
+}
+
+py::tuple share_key(const ShareChoice &choice) {
+  py::list key = py::cast(choice.key);
+  key.append(choice.order);
+  return py::tuple(key);
+}
+
 py::tuple score(const Engine &engine, const py::int_ &chosen, const py::int_ &free, Policy policy,
                 const py::int_ &rails_wanted) {
   return key_tuple(engine.score(mask_of("chosen", chosen), mask_of("free", free), policy,
@@ -121,6 +142,28 @@ void register_terms(py::module_ &m) {
       .finalize();
 }
 
+void register_share_terms(py::module_ &m) {
+  py::native_enum<ShareTerm>(m, "ShareTerm", "enum.IntEnum")
+      .value("PARENTS", ShareTerm::parents)
+      .value("RING", ShareTerm::ring)
+      .value("MIN_PAIR", ShareTerm::min_pair)
+      .value("CLIQUE", ShareTerm::clique)
+      .value("NUMA_NODES", ShareTerm::numa_nodes)
+      .value("SOCKETS", ShareTerm::sockets)
+      .value("LEFTOVER", ShareTerm::leftover)
+      .value("OPENED", ShareTerm::opened)
+      .value("LOAD", ShareTerm::load)
+      .value("SUM_PAIR", ShareTerm::sum_pair)
+      .value("PENALTY", ShareTerm::penalty)
+      .value("ORDER", ShareTerm::order)
+      .finalize();
+  py::native_enum<SharePolicy>(m, "SharePolicy", "enum.IntEnum")
+      .value("PACKED", SharePolicy::packed)
+      .value("DISTRIBUTED", SharePolicy::distributed)
+      .value("ALIGNED", SharePolicy::aligned)
+      .finalize();
+}
+
 py::object runner_up_key(const Choice &choice) {
   return choice.runner_up ? py::object(key_tuple(choice.runner_up_key)) : py::none();
 }
@@ -141,6 +184,19 @@ void register_choice(py::module_ &m) {
       .def_readonly("examined", &Choice::examined);
 }
 
+void register_share_choice(py::module_ &m) {
+  const py::handle plain_type{reinterpret_cast<PyObject *>(&PyType_Type)};
+  py::class_<ShareChoice>(m, "ShareChoice", py::metaclass(plain_type), py::is_final())
+      .def_property_readonly("counts",
+                             [](const ShareChoice &c) { return py::tuple(py::cast(c.counts)); })
+      .def_readonly("parents", &ShareChoice::parents)
+      .def_property_readonly("key", &share_key)
+      .def_property_readonly("terms",
+                             [](const ShareChoice &c) { return py::tuple(py::cast(c.terms)); })
+      .def_readonly("exact", &ShareChoice::exact)
+      .def_readonly("examined", &ShareChoice::examined);
+}
+
 void register_engine(py::module_ &m) {
   const py::handle plain_type{reinterpret_cast<PyObject *>(&PyType_Type)};
   py::class_<Engine> engine(m, "PlacementEngine", py::metaclass(plain_type), py::is_final());
@@ -149,6 +205,8 @@ void register_engine(py::module_ &m) {
            py::arg("socket"), py::arg("clique"), py::arg("rails"), py::arg("penalty"))
       .def("choose", &choose, py::kw_only(), py::arg("available"), py::arg("must"), py::arg("size"),
            py::arg("free"), py::arg("policy"), py::arg("rails_wanted") = 0)
+      .def("choose_shares", &choose_shares, py::kw_only(), py::arg("free"), py::arg("total"),
+           py::arg("must"), py::arg("size"), py::arg("policy"))
       .def("score", &score, py::arg("chosen"), py::kw_only(), py::arg("free"), py::arg("policy"),
            py::arg("rails_wanted") = 0)
       .def(
@@ -166,7 +224,9 @@ void register_engine(py::module_ &m) {
 
 void register_placement(py::module_ &m) {
   register_terms(m);
+  register_share_terms(m);
   register_choice(m);
+  register_share_choice(m);
   register_engine(m);
 }
 

@@ -4,6 +4,7 @@
 
 #include "placement/bits.hpp"
 #include "placement/packing.hpp"
+#include "placement/parents.hpp"
 
 namespace plumbline::placement {
 
@@ -75,6 +76,10 @@ Key Engine::score(Mask chosen, Mask free, Policy policy, int rails_wanted) const
   free &= machine_.all();
   const Ranking ranking(policy, std::popcount(chosen), rails_wanted);
   return ranking.key(machine_, tables_.traits[chosen], tables_.rest[free & ~chosen], chosen);
+}
+
+FoundParents Engine::find(const ParentSearch &search) const {
+  return search_parents(tables_, search);
 }
 
 std::int64_t Engine::fragmentation(Mask free) const {

@@ -1,49 +1,11 @@
 #include "placement/subsets.hpp"
 
 #include "placement/bits.hpp"
+#include "placement/sums.hpp"
 
 namespace plumbline::placement {
 
 namespace {
-
-/// Spreads the bits of small numbers over the bits of a pool.
-class Deposit {
-public:
-  explicit Deposit(Mask pool) {
-    const int size = std::popcount(pool);
-    fill(low_, pool, std::min(size, half));
-    for (int i = 0; i < half; ++i) {
-      pool = without_lowest(pool);
-    }
-    fill(high_, pool, std::max(0, size - half));
-  }
-
-  Mask operator()(std::uint32_t number) const { return low_[number & 255] | high_[number >> half]; }
-
-private:
-  static constexpr int half = exact_up_to / 2;
-  using Part = std::array<std::uint16_t, 1 << half>;
-
-  static void fill(Part &part, Mask pool, int bits) {
-    part[0] = 0;
-    for (std::size_t filled = 1; bits > 0; --bits, filled *= 2, pool = without_lowest(pool)) {
-      const auto added = static_cast<std::uint16_t>(bit(lowest(pool)));
-      for (std::size_t i = 0; i < filled; ++i) {
-        part[filled + i] = part[i] | added;
-      }
-    }
-  }
-
-  Part low_;
-  Part high_;
-};
-
-/// The next number with as many bits (Gosper).
-std::uint32_t next_with_same_bits(std::uint32_t number) {
-  const auto smallest = number & (~number + 1);
-  const auto ripple = number + smallest;
-  return ripple | ((number ^ ripple) >> (2 + std::countr_zero(smallest)));
-}
 
 /// The two best ranks so far.
 class Podium {
@@ -80,7 +42,7 @@ private:
 } // namespace
 
 Found search_subsets(const Tables &tables, const Ranking &ranking, const Search &search) {
-  const Deposit deposit(search.pool);
+  const auto deposit = deposit_into(search.pool);
   const auto end = std::uint32_t{1} << std::popcount(search.pool);
   Podium podium(tables, ranking, search.free);
   std::int64_t examined = 0;

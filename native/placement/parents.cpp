@@ -1,0 +1,79 @@
+#include "placement/parents.hpp"
+
+#include <vector>
+
+#include "placement/bits.hpp"
+#include "placement/sums.hpp"
+
+namespace plumbline::placement {
+
+namespace {
+
+// Two devices, so that the head holds ring, slowest pair, clique, nodes and sockets; what is
+// left of the node plays no part, and neither do rails.
+const Ranking &job_ranking() {
+  static const Ranking ranking(Policy::standard, 2, 0);
+  return ranking;
+}
+
+} // namespace
+
+bool ParentRank::operator>(const ParentRank &other) const {
+  if (head != other.head) {
+    return head > other.head;
+  }
+  if (cheapness != other.cheapness) {
+    return cheapness > other.cheapness;
+  }
+  if (tail != other.tail) {
+    return tail > other.tail;
+  }
+  const Mask differ = set ^ other.set;
+  return (differ & (~differ + 1) & set) != 0;
+}
+
+ParentRank rank_parents(Fields fields, const Traits &traits, std::uint64_t cost, Mask set) {
+  const auto &ranking = job_ranking();
+  const auto rank = ranking.rank(ranking.arranged(fields), traits, {}, set);
+  return {.head = rank.words[0], .cheapness = ~cost, .tail = rank.words[3], .set = set};
+}
+
+FoundParents search_parents(const Tables &tables, const ParentSearch &search) {
+  std::vector<int> pool;
+  each_bit(search.pool, [&](int i) { pool.push_back(i); });
+  const int size = static_cast<int>(pool.size());
+  const auto device = [&](int i) {
+    return static_cast<std::size_t>(pool[static_cast<std::size_t>(i)]);
+  };
+  const Sums<std::uint64_t> costs(size, [&](int i) { return search.cost[device(i)]; });
+  const Sums<std::int64_t> rooms(size, [&](int i) { return search.room[device(i)]; });
+  const auto deposit = deposit_into(search.pool);
+  std::int64_t needed = search.needed;
+  each_bit(search.forced, [&](int i) { needed -= search.room[static_cast<std::size_t>(i)]; });
+
+  ParentRank best;
+  std::int64_t examined = 0;
+  const auto consider = [&](std::uint32_t number) {
+    ++examined;
+    const Mask set = deposit(number) | search.forced;
+    if (rooms(number) < needed) {
+      return;
+    }
+    const auto rank = rank_parents(tables.fields[set], tables.traits[set], costs(number), set);
+    if (rank > best) {
+      best = rank;
+    }
+  };
+  if (search.count == 0) {
+    consider(0);
+    return {.parents = best.set, .exact = true, .examined = examined};
+  }
+  const auto end = std::uint32_t{1} << size;
+  for (auto number = (std::uint32_t{1} << search.count) - 1; number < end;
+       number = next_with_same_bits(number)) {
+    consider(number);
+  }
+  return {.parents = best.set, .exact = true, .examined = examined};
+}
+
+} // namespace plumbline::placement

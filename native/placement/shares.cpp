@@ -1,0 +1,273 @@
+#include "placement/shares.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+#include "placement/bits.hpp"
+
+namespace plumbline::placement {
+
+namespace {
+
+using Counts = std::vector<std::int64_t>;
+
+// Keeps each further share's load distinct from the last one's.
+constexpr std::int64_t most_shares = 100'000;
+constexpr std::int64_t full_load = 1'000'000;
+
+std::size_t at(int parent) { return static_cast<std::size_t>(parent); }
+
+[[noreturn]] void refuse(const std::string &name, std::size_t index, std::int64_t value,
+                         const std::string &why) {
+  throw std::invalid_argument(name + "[" + std::to_string(index) + "] is " + std::to_string(value) +
+                              ", " + why);
+}
+
+void check_counts(const Counts &counts, const std::string &name, std::size_t parents,
+                  const Counts &most) {
+  if (counts.size() != parents) {
+    throw std::invalid_argument(name + " has " + std::to_string(counts.size()) + " entries for " +
+                                std::to_string(parents) + " devices");
+  }
+  for (std::size_t i = 0; i < parents; ++i) {
+    if (counts[i] < 0 || counts[i] > most[i]) {
+      refuse(name, i, counts[i], "not between 0 and " + std::to_string(most[i]));
+    }
+  }
+}
+
+void check(const ShareRequest &request, std::size_t parents) {
+  check_counts(request.total, "total", parents, Counts(parents, most_shares));
+  check_counts(request.free, "free", parents, request.total);
+  check_counts(request.must, "must", parents, request.total);
+}
+
+std::int64_t sum(const Counts &counts) {
+  return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+}
+
+/// One request on its way to an answer.
+class Division {
+public:
+  Division(const Parents &parents, const ShareRequest &request)
+      : parents_(parents), request_(request), room_(request.free), counts_(room_.size()) {
+    for (std::size_t i = 0; i < room_.size(); ++i) {
+      room_[i] = std::max(room_[i], request.must[i]);
+    }
+    missing_ = std::clamp<std::int64_t>(request.size, 0, sum(room_));
+    for (std::size_t i = 0; i < room_.size(); ++i) {
+      counts_[i] = std::min(request.must[i], missing_);
+      missing_ -= counts_[i];
+    }
+  }
+
+  ShareChoice divide() {
+    if (missing_ > 0) {
+      fill();
+    }
+    return answer();
+  }
+
+private:
+  void fill() {
+    switch (request_.policy) {
+    case SharePolicy::packed:
+      return pack();
+    case SharePolicy::distributed:
+      return distribute(~Mask{0});
+    case SharePolicy::aligned:
+      return align();
+    }
+  }
+
+  int parents() const { return static_cast<int>(room_.size()); }
+
+  /// Parents of which something, or nothing, is taken so far.
+  Mask chosen() const {
+    Mask mask = 0;
+    for (int i = 0; i < parents(); ++i) {
+      mask |= counts_[at(i)] > 0 ? bit(i) : 0;
+    }
+    return mask;
+  }
+  Mask with_room() const {
+    Mask mask = 0;
+    for (int i = 0; i < parents(); ++i) {
+      mask |= counts_[at(i)] < room_[at(i)] ? bit(i) : 0;
+    }
+    return mask;
+  }
+
+  std::int64_t taken_before(int i) const { return request_.total[at(i)] - request_.free[at(i)]; }
+
+  /// Load of a parent as its n-th share of this request finds it, itself included.
+  std::int64_t load(int i, std::int64_t n) const {
+    return full_load * (taken_before(i) + n) / request_.total[at(i)];
+  }
+  std::int64_t next_load(int i) const { return load(i, counts_[at(i)] + 1); }
+
+  void take(int i, std::int64_t count) {
+    counts_[at(i)] += count;
+    missing_ -= count;
+  }
+
+  Mask find(const ParentSearch &search) {
+    const auto found = parents_.find(search);
+    exact_ = found.exact;
+    examined_ = found.examined;
+    return found.parents;
+  }
+
+  int fewest_more(Mask forced, Mask pool) const {
+    Counts rooms;
+    std::int64_t left = missing_;
+    each_bit(forced, [&](int i) { left -= room_[at(i)] - counts_[at(i)]; });
+    each_bit(pool, [&](int i) { rooms.push_back(room_[at(i)]); });
+    std::ranges::sort(rooms, std::greater{});
+    int more = 0;
+    for (; left > 0; ++more) {
+      left -= rooms[static_cast<std::size_t>(more)];
+    }
+    return more;
+  }
+
+  void pack() {
+    const Mask forced = chosen();
+    ParentSearch search{.pool = with_room() & ~forced, .forced = forced};
+    search.count = fewest_more(forced, search.pool);
+    search.needed = missing_ + sum(counts_);
+    for (int i = 0; i < parents(); ++i) {
+      search.room[at(i)] = room_[at(i)];
+      const auto untouched = taken_before(i) == 0 ? 1 : 0;
+      search.cost[at(i)] = static_cast<std::uint64_t>((room_[at(i)] << 8) + untouched);
+    }
+    fill_smallest_first(find(search));
+  }
+
+  /// What is left over is left on one parent, the one with the most room.
+  void fill_smallest_first(Mask mask) {
+    std::vector<int> order;
+    each_bit(mask, [&](int i) { order.push_back(i); });
+    const auto left = [this](int i) { return room_[at(i)] - counts_[at(i)]; };
+    std::ranges::stable_sort(order, {}, left);
+    for (const int i : order) {
+      take(i, std::min(left(i), missing_));
+    }
+  }
+
+  /// Takes rounds of shares at the lowest load there is.
+  void distribute(Mask within) {
+    while (missing_ > 0) {
+      const Mask open = with_room() & within;
+      std::int64_t lowest_load = next_load(lowest(open));
+      each_bit(open, [&](int i) { lowest_load = std::min(lowest_load, next_load(i)); });
+      Mask equal = 0;
+      each_bit(open, [&](int i) { equal |= next_load(i) == lowest_load ? bit(i) : 0; });
+      if (std::popcount(equal) > missing_) {
+        equal = settle(equal);
+      }
+      each_bit(equal, [&](int i) { take(i, 1); });
+    }
+  }
+
+  /// Chooses as many as are missing among parents of equal load.
+  Mask settle(Mask equal) {
+    const Mask used = chosen();
+    const Mask unused = equal & ~used;
+    const int count = static_cast<int>(missing_);
+    if (std::popcount(unused) <= count) {
+      return unused | lowest_bits(equal & used, count - std::popcount(unused));
+    }
+    return find({.pool = unused, .forced = used, .count = count}) & ~used;
+  }
+
+  void align() {
+    const Mask forced = chosen();
+    const Mask pool = with_room() & ~forced;
+    if (missing_ >= std::popcount(pool)) {
+      each_bit(pool, [&](int i) { take(i, 1); });
+      return distribute(~Mask{0});
+    }
+    ParentSearch search{.pool = pool, .forced = forced, .count = static_cast<int>(missing_)};
+    each_bit(pool, [&](int i) { search.cost[at(i)] = static_cast<std::uint64_t>(load(i, 1)); });
+    each_bit(find(search) & ~forced, [&](int i) { take(i, 1); });
+  }
+
+  void add_set(const Traits &traits, ShareChoice &choice) const {
+    const auto gbps = [&](int tier) {
+      return without_lowest(choice.parents) == 0 ? 0 : parents_.machine().gbps(tier);
+    };
+    choice.key.insert(choice.key.end(), {gbps(traits.ring), gbps(traits.min_pair), traits.complete,
+                                         -(traits.nodes + traits.unknown_nodes),
+                                         -(traits.sockets + traits.unknown_sockets)});
+    choice.terms.insert(choice.terms.end(),
+                        {ShareTerm::ring, ShareTerm::min_pair, ShareTerm::clique,
+                         ShareTerm::numa_nodes, ShareTerm::sockets});
+  }
+
+  static void add(ShareChoice &choice, ShareTerm term, std::int64_t value) {
+    choice.terms.push_back(term);
+    choice.key.push_back(value);
+  }
+
+  ShareChoice answer() const {
+    ShareChoice choice;
+    choice.counts = counts_;
+    choice.parents = chosen();
+    choice.exact = exact_;
+    choice.examined = examined_;
+    std::int64_t leftover = 0;
+    std::int64_t opened = 0;
+    std::int64_t loads = 0;
+    each_bit(choice.parents, [&](int i) {
+      leftover += room_[at(i)] - counts_[at(i)];
+      opened += taken_before(i) == 0 ? 1 : 0;
+      for (std::int64_t n = 1; n <= counts_[at(i)]; ++n) {
+        loads += load(i, n);
+      }
+    });
+    add_terms(choice, leftover, opened, loads);
+    return choice;
+  }
+
+  void add_terms(ShareChoice &choice, std::int64_t leftover, std::int64_t opened,
+                 std::int64_t loads) const {
+    const auto traits = parents_.traits(choice.parents);
+    const auto count = std::int64_t{std::popcount(choice.parents)};
+    if (request_.policy == SharePolicy::distributed) {
+      add(choice, ShareTerm::load, -loads);
+    }
+    add(choice, ShareTerm::parents, request_.policy == SharePolicy::packed ? -count : count);
+    add_set(traits, choice);
+    if (request_.policy == SharePolicy::packed) {
+      add(choice, ShareTerm::leftover, -leftover);
+      add(choice, ShareTerm::opened, -opened);
+    }
+    if (request_.policy == SharePolicy::aligned) {
+      add(choice, ShareTerm::load, -loads);
+    }
+    add(choice, ShareTerm::sum_pair, traits.sum_gbps);
+    add(choice, ShareTerm::penalty, -std::int64_t{traits.penalty});
+    choice.terms.push_back(ShareTerm::order);
+    choice.order = order_of(choice.parents, parents());
+  }
+
+  const Parents &parents_;
+  const ShareRequest &request_;
+  Counts room_;
+  Counts counts_;
+  std::int64_t missing_ = 0;
+  bool exact_ = true;
+  std::int64_t examined_ = 1;
+};
+
+} // namespace
+
+ShareChoice choose_shares(const Parents &parents, const ShareRequest &request) {
+  check(request, static_cast<std::size_t>(parents.machine().size()));
+  return Division(parents, request).divide();
+}
+
+} // namespace plumbline::placement

@@ -1,0 +1,87 @@
+// Shares of devices (replicas, MIG instances) as counts per parent.
+#pragma once
+
+#include "placement/subsets.hpp"
+
+namespace plumbline::placement {
+
+/// packed       as few parents as can hold the request; of those the set that a job would be
+///              placed on (ring, slowest pair, clique, nodes, sockets), then the one with the
+///              least left over, then the one with the fewest untouched parents
+/// distributed  every share goes where it leaves the load lowest; where that is a tie, more
+///              parents are better, then the set that a job would be placed on
+/// aligned      as many different parents as there are shares, or as can be, and of those the
+///              set that a job would be placed on; then the lowest load
+enum class SharePolicy : std::uint8_t { packed, distributed, aligned };
+
+/// The places of a share key; larger is better.
+enum class ShareTerm : std::uint8_t {
+  parents, ///< parents used; minus that when packed
+  ring,    ///< as in Term
+  min_pair,
+  clique,
+  numa_nodes,
+  sockets,
+  leftover, ///< minus the shares left on the parents used
+  opened,   ///< minus the parents used that had all their shares left
+  load,     ///< minus the loads, in millionths, that each share found including itself
+  sum_pair,
+  penalty,
+  order,
+};
+
+struct ShareRequest {
+  std::vector<std::int64_t> free;  ///< shares offered of each parent
+  std::vector<std::int64_t> total; ///< all shares of each parent; the rest are taken
+  std::vector<std::int64_t> must;  ///< shares that must be taken, part of size
+  std::int64_t size = 0;
+  SharePolicy policy = SharePolicy::packed;
+};
+
+struct ShareChoice {
+  std::vector<std::int64_t> counts;
+  Mask parents = 0;
+  std::vector<std::int64_t> key; ///< but for the order
+  Mask order = 0;
+  std::vector<ShareTerm> terms;
+  bool exact = true;
+  std::int64_t examined = 0;
+};
+
+/// Parents to choose so that their set is best: `count` of `pool` beside `forced`.
+struct ParentSearch {
+  Mask pool = 0;
+  Mask forced = 0;
+  int count = 0;
+  std::int64_t needed = 0;                       ///< least sum of room over all chosen
+  std::array<std::int64_t, max_devices> room{};  ///< shares that each can give
+  std::array<std::uint64_t, max_devices> cost{}; ///< least sum wins between sets of equal pairs
+};
+
+struct FoundParents {
+  Mask parents = 0;
+  bool exact = true;
+  std::int64_t examined = 1;
+};
+
+/// How the engine finds sets of parents, and what they are.
+class Parents {
+public:
+  Parents() = default;
+  Parents(const Parents &) = delete;
+  Parents &operator=(const Parents &) = delete;
+  Parents(Parents &&) = delete;
+  Parents &operator=(Parents &&) = delete;
+  virtual ~Parents() = default;
+
+  virtual const Machine &machine() const = 0;
+  virtual Traits traits(Mask set) const = 0;
+  virtual FoundParents find(const ParentSearch &search) const = 0;
+};
+
+/// Always answers: a size above what there is gives all there is, and more in must than asked
+/// for gives the lowest ranks of must. Throws std::invalid_argument that names the argument,
+/// the index and the value for counts that cannot be.
+ShareChoice choose_shares(const Parents &parents, const ShareRequest &request);
+
+} // namespace plumbline::placement

@@ -1,0 +1,58 @@
+// Sums over the bits of small numbers, by two table look-ups.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "placement/bits.hpp"
+
+namespace plumbline::placement {
+
+/// For numbers of up to exact_up_to bits: the sum of what each set bit stands for.
+template <typename T> class Sums {
+public:
+  /// Value(i) is what bit i stands for, for i below bits.
+  template <typename Value> Sums(int bits, Value value) {
+    fill(low_, 0, std::min(bits, half), value);
+    fill(high_, half, std::max(0, bits - half), value);
+  }
+
+  T operator()(std::uint32_t number) const {
+    return static_cast<T>(low_[number & 255] + high_[number >> half]);
+  }
+
+private:
+  static constexpr int half = exact_up_to / 2;
+  using Part = std::array<T, std::size_t{1} << half>;
+
+  template <typename Value> static void fill(Part &part, int first, int bits, Value value) {
+    part[0] = 0;
+    std::size_t filled = 1;
+    for (int i = 0; i < bits; ++i, filled *= 2) {
+      const T added = value(first + i);
+      for (std::size_t known = 0; known < filled; ++known) {
+        part[filled + known] = static_cast<T>(part[known] + added);
+      }
+    }
+  }
+
+  Part low_;
+  Part high_;
+};
+
+/// Spreads the bits of small numbers over the bits of a pool.
+inline Sums<std::uint16_t> deposit_into(Mask pool) {
+  std::array<std::uint16_t, exact_up_to> places{};
+  std::size_t count = 0;
+  each_bit(pool, [&](int i) { places[count++] = static_cast<std::uint16_t>(bit(i)); });
+  return {static_cast<int>(count), [&](int i) { return places[static_cast<std::size_t>(i)]; }};
+}
+
+/// The next number with as many bits (Gosper).
+constexpr std::uint32_t next_with_same_bits(std::uint32_t number) {
+  const auto smallest = number & (~number + 1);
+  const auto ripple = number + smallest;
+  return ripple | ((number ^ ripple) >> (2 + std::countr_zero(smallest)));
+}
+
+} // namespace plumbline::placement
