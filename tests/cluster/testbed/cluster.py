@@ -194,6 +194,13 @@ class Cluster:
             )
         return applied
 
+    def delete(self, *objects: Any) -> None:
+        """Delete what ``apply`` returned, and with it what controllers made of it."""
+        for each in objects:
+            kind = self.dynamic.resources.get(api_version=each.apiVersion, kind=each.kind)
+            where = {"namespace": each.metadata.namespace} if kind.namespaced else {}
+            self.dynamic.delete(kind, name=each.metadata.name, **where)
+
     def pod(
         self,
         name: str,
