@@ -3,15 +3,26 @@
 #include <algorithm>
 
 #include "placement/bits.hpp"
-#include "placement/packing.hpp"
-#include "placement/parents.hpp"
+#include "placement/large_sets.hpp"
+#include "placement/small_sets.hpp"
 
 namespace plumbline::placement {
 
-Engine::Engine(const Facts &facts) : machine_(facts), tables_(machine_) {}
+namespace {
+
+std::unique_ptr<const Sets> make_sets(const Facts &facts) {
+  if (facts.pair_gbps.size() <= exact_up_to) {
+    return std::make_unique<SmallSets>(facts);
+  }
+  return std::make_unique<LargeSets>(facts);
+}
+
+} // namespace
+
+Engine::Engine(const Facts &facts) : sets_(make_sets(facts)) {}
 
 Choice Engine::choose(const Request &request) const {
-  const Mask known = machine_.all();
+  const Mask known = sets_->machine().all();
   Request asked = request;
   asked.available &= known;
   asked.must &= known;
@@ -31,14 +42,15 @@ Found Engine::search(const Request &request, const Ranking &ranking, Mask free) 
   if (missing == std::popcount(pool)) {
     return {.best = pool | request.must, .second = {}, .examined = 1};
   }
-  return search_subsets(tables_, ranking,
-                        {.pool = pool, .must = request.must, .size = missing, .free = free});
+  return sets_->search(ranking,
+                       {.pool = pool, .must = request.must, .size = missing, .free = free});
 }
 
 Choice Engine::describe(const Found &found, const Ranking &ranking, Mask free) const {
-  const auto &traits = tables_.traits[found.best];
+  const auto &machine = sets_->machine();
+  const auto traits = sets_->traits(found.best);
   const auto key = [&](Mask set) {
-    return ranking.key(machine_, tables_.traits[set], tables_.rest[free & ~set], set);
+    return ranking.key(machine, sets_->traits(set), sets_->rest(free & ~set), set);
   };
   Choice choice;
   choice.chosen = found.best;
@@ -49,8 +61,8 @@ Choice Engine::describe(const Found &found, const Ranking &ranking, Mask free) c
     choice.runner_up_key = key(*found.second);
   }
   if (std::popcount(found.best) > 1) {
-    choice.ring_gbps = machine_.gbps(traits.ring);
-    choice.min_pair_gbps = machine_.gbps(traits.min_pair);
+    choice.ring_gbps = machine.gbps(traits.ring);
+    choice.min_pair_gbps = machine.gbps(traits.min_pair);
     choice.limiting_pair = limiting_pair(found.best);
   }
   choice.sum_pair_gbps = traits.sum_gbps;
@@ -60,10 +72,11 @@ Choice Engine::describe(const Found &found, const Ranking &ranking, Mask free) c
 }
 
 std::optional<std::pair<int, int>> Engine::limiting_pair(Mask chosen) const {
+  const auto &machine = sets_->machine();
   std::optional<std::pair<int, int>> slowest;
   each_bit(chosen, [&](int a) {
     each_bit(chosen & ~(bit(a) | (bit(a) - 1)), [&](int b) {
-      if (!slowest || machine_.tier(a, b) < machine_.tier(slowest->first, slowest->second)) {
+      if (!slowest || machine.tier(a, b) < machine.tier(slowest->first, slowest->second)) {
         slowest = {a, b};
       }
     });
@@ -72,36 +85,22 @@ std::optional<std::pair<int, int>> Engine::limiting_pair(Mask chosen) const {
 }
 
 Key Engine::score(Mask chosen, Mask free, Policy policy, int rails_wanted) const {
-  chosen &= machine_.all();
-  free &= machine_.all();
+  chosen &= sets_->machine().all();
+  free &= sets_->machine().all();
   const Ranking ranking(policy, std::popcount(chosen), rails_wanted);
-  return ranking.key(machine_, tables_.traits[chosen], tables_.rest[free & ~chosen], chosen);
-}
-
-FoundParents Engine::find(const ParentSearch &search) const {
-  return search_parents(tables_, search);
+  return ranking.key(sets_->machine(), sets_->traits(chosen), sets_->rest(free & ~chosen), chosen);
 }
 
 std::int64_t Engine::fragmentation(Mask free) const {
-  return tables_.rest[free & machine_.all()].fragmentation;
+  return sets_->rest(free & sets_->machine().all()).fragmentation;
 }
 
 Aligned Engine::largest_aligned(Mask free, int size) const {
-  free &= machine_.all();
+  free &= sets_->machine().all();
   if (size < 1 || size > std::popcount(free)) {
     return {};
   }
-  const auto packing = pack_sets(machine_, tables_.traits, size);
-  Mask witness = free;
-  // Devices that the best set does without go, the highest rank first.
-  for (int device = machine_.size() - 1; device >= 0 && std::popcount(witness) > size; --device) {
-    const Mask smaller = witness & ~bit(device);
-    witness = packing.best[smaller] == packing.best[free] ? smaller : witness;
-  }
-  const auto tier = static_cast<int>(packing.best[free] >> grade_shift);
-  return {.count = packing.count[free],
-          .min_pair_gbps = size == 1 ? 0 : machine_.gbps(tier),
-          .witness = witness};
+  return sets_->largest_aligned(free, size);
 }
 
 } // namespace plumbline::placement

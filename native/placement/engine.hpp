@@ -3,14 +3,12 @@
 
 #include <memory>
 
-#include "placement/ranking.hpp"
+#include "placement/sets.hpp"
 #include "placement/shares.hpp"
-#include "placement/subsets.hpp"
-#include "placement/tables.hpp"
 
 namespace plumbline::placement {
 
-class Engine : private Parents {
+class Engine {
 public:
   /// Builds the tables. Throws std::invalid_argument like Machine.
   explicit Engine(const Facts &facts);
@@ -30,22 +28,17 @@ public:
 
   /// Shares of devices, as counts per device. Throws like placement::choose_shares.
   ShareChoice choose_shares(const ShareRequest &request) const {
-    return placement::choose_shares(*this, request);
+    return placement::choose_shares(*sets_, request);
   }
 
-  std::size_t table_bytes() const { return tables_.bytes(); }
+  std::size_t table_bytes() const { return sets_->bytes(); }
 
 private:
-  const Machine &machine() const override { return machine_; }
-  Traits traits(Mask set) const override { return tables_.traits[set]; }
-  FoundParents find(const ParentSearch &search) const override;
-
   Found search(const Request &request, const Ranking &ranking, Mask free) const;
   Choice describe(const Found &found, const Ranking &ranking, Mask free) const;
   std::optional<std::pair<int, int>> limiting_pair(Mask chosen) const;
 
-  Machine machine_;
-  Tables tables_;
+  std::unique_ptr<const Sets> sets_;
 };
 
 } // namespace plumbline::placement

@@ -18,6 +18,18 @@ const Ranking &job_ranking() {
 
 } // namespace
 
+std::int64_t ParentSearch::room_of(Mask set) const {
+  std::int64_t sum = 0;
+  each_bit(set, [&](int i) { sum += room[static_cast<std::size_t>(i)]; });
+  return sum;
+}
+
+std::uint64_t ParentSearch::cost_of(Mask set) const {
+  std::uint64_t sum = 0;
+  each_bit(set, [&](int i) { sum += cost[static_cast<std::size_t>(i)]; });
+  return sum;
+}
+
 bool ParentRank::operator>(const ParentRank &other) const {
   if (head != other.head) {
     return head > other.head;
@@ -48,8 +60,7 @@ FoundParents search_parents(const Tables &tables, const ParentSearch &search) {
   const Sums<std::uint64_t> costs(size, [&](int i) { return search.cost[device(i)]; });
   const Sums<std::int64_t> rooms(size, [&](int i) { return search.room[device(i)]; });
   const auto deposit = deposit_into(search.pool);
-  std::int64_t needed = search.needed;
-  each_bit(search.forced, [&](int i) { needed -= search.room[static_cast<std::size_t>(i)]; });
+  const auto needed = search.needed - search.room_of(search.forced);
 
   ParentRank best;
   std::int64_t examined = 0;

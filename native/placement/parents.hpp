@@ -1,7 +1,8 @@
 // The exact search for sets of parents, by tables.
 #pragma once
 
-#include "placement/shares.hpp"
+#include "placement/searches.hpp"
+#include "placement/tables.hpp"
 
 namespace plumbline::placement {
 

@@ -50,6 +50,7 @@ public:
   const std::array<Term, term_count> &terms() const { return terms_; }
 
   bool counts_known_only() const { return spread_; }
+  bool likes_rails() const { return likes_rails_; }
 
   /// The fields in this policy's order and direction: what is more is better.
   std::uint64_t arranged(Fields fields) const {

@@ -51,8 +51,8 @@ std::int64_t sum(const Counts &counts) {
 /// One request on its way to an answer.
 class Division {
 public:
-  Division(const Parents &parents, const ShareRequest &request)
-      : parents_(parents), request_(request), room_(request.free), counts_(room_.size()) {
+  Division(const Sets &sets, const ShareRequest &request)
+      : sets_(sets), request_(request), room_(request.free), counts_(room_.size()) {
     for (std::size_t i = 0; i < room_.size(); ++i) {
       room_[i] = std::max(room_[i], request.must[i]);
     }
@@ -114,7 +114,7 @@ private:
   }
 
   Mask find(const ParentSearch &search) {
-    const auto found = parents_.find(search);
+    const auto found = sets_.find_parents(search);
     exact_ = found.exact;
     examined_ = found.examined;
     return found.parents;
@@ -197,7 +197,7 @@ private:
 
   void add_set(const Traits &traits, ShareChoice &choice) const {
     const auto gbps = [&](int tier) {
-      return without_lowest(choice.parents) == 0 ? 0 : parents_.machine().gbps(tier);
+      return without_lowest(choice.parents) == 0 ? 0 : sets_.machine().gbps(tier);
     };
     choice.key.insert(choice.key.end(), {gbps(traits.ring), gbps(traits.min_pair), traits.complete,
                                          -(traits.nodes + traits.unknown_nodes),
@@ -234,7 +234,7 @@ private:
 
   void add_terms(ShareChoice &choice, std::int64_t leftover, std::int64_t opened,
                  std::int64_t loads) const {
-    const auto traits = parents_.traits(choice.parents);
+    const auto traits = sets_.traits(choice.parents);
     const auto count = std::int64_t{std::popcount(choice.parents)};
     if (request_.policy == SharePolicy::distributed) {
       add(choice, ShareTerm::load, -loads);
@@ -254,7 +254,7 @@ private:
     choice.order = order_of(choice.parents, parents());
   }
 
-  const Parents &parents_;
+  const Sets &sets_;
   const ShareRequest &request_;
   Counts room_;
   Counts counts_;
@@ -265,9 +265,9 @@ private:
 
 } // namespace
 
-ShareChoice choose_shares(const Parents &parents, const ShareRequest &request) {
-  check(request, static_cast<std::size_t>(parents.machine().size()));
-  return Division(parents, request).divide();
+ShareChoice choose_shares(const Sets &sets, const ShareRequest &request) {
+  check(request, static_cast<std::size_t>(sets.machine().size()));
+  return Division(sets, request).divide();
 }
 
 } // namespace plumbline::placement

@@ -1,7 +1,7 @@
 // Shares of devices (replicas, MIG instances) as counts per parent.
 #pragma once
 
-#include "placement/subsets.hpp"
+#include "placement/sets.hpp"
 
 namespace plumbline::placement {
 
@@ -48,40 +48,9 @@ struct ShareChoice {
   std::int64_t examined = 0;
 };
 
-/// Parents to choose so that their set is best: `count` of `pool` beside `forced`.
-struct ParentSearch {
-  Mask pool = 0;
-  Mask forced = 0;
-  int count = 0;
-  std::int64_t needed = 0;                       ///< least sum of room over all chosen
-  std::array<std::int64_t, max_devices> room{};  ///< shares that each can give
-  std::array<std::uint64_t, max_devices> cost{}; ///< least sum wins between sets of equal pairs
-};
-
-struct FoundParents {
-  Mask parents = 0;
-  bool exact = true;
-  std::int64_t examined = 1;
-};
-
-/// How the engine finds sets of parents, and what they are.
-class Parents {
-public:
-  Parents() = default;
-  Parents(const Parents &) = delete;
-  Parents &operator=(const Parents &) = delete;
-  Parents(Parents &&) = delete;
-  Parents &operator=(Parents &&) = delete;
-  virtual ~Parents() = default;
-
-  virtual const Machine &machine() const = 0;
-  virtual Traits traits(Mask set) const = 0;
-  virtual FoundParents find(const ParentSearch &search) const = 0;
-};
-
 /// Always answers: a size above what there is gives all there is, and more in must than asked
 /// for gives the lowest ranks of must. Throws std::invalid_argument that names the argument,
 /// the index and the value for counts that cannot be.
-ShareChoice choose_shares(const Parents &parents, const ShareRequest &request);
+ShareChoice choose_shares(const Sets &sets, const ShareRequest &request);
 
 } // namespace plumbline::placement

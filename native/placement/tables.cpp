@@ -1,7 +1,5 @@
 #include "placement/tables.hpp"
 
-#include <stdexcept>
-
 #include "placement/bits.hpp"
 #include "placement/packing.hpp"
 #include "placement/ring.hpp"
@@ -34,11 +32,7 @@ std::vector<Fields> all_fields(const std::vector<Traits> &traits, bool known_onl
 
 } // namespace
 
-Tables::Tables(const Machine &machine)
-    : traits(machine.size() > exact_up_to
-                 ? throw std::invalid_argument("more than 16 devices are not placed yet")
-                 : machine.all() + 1),
-      rest(traits.size()) {
+Tables::Tables(const Machine &machine) : traits(machine.all() + 1), rest(traits.size()) {
   const auto rings = ring_tiers(machine);
   for (Mask set = 0; set < traits.size(); ++set) {
     traits[set] = machine.traits_without_ring(set);

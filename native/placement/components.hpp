@@ -1,0 +1,20 @@
+// Which devices hang together over fast pairs.
+#pragma once
+
+#include <vector>
+
+#include "placement/machine.hpp"
+
+namespace plumbline::placement {
+
+/// Devices that are joined, directly or over others, by pairs of a tier and faster.
+struct Component {
+  int tier = 0;
+  Mask devices = 0;
+};
+
+/// All components of two devices and more, the fastest first: at most one less than devices.
+/// Whatever lies in one set at a tier lies in one component of that tier.
+std::vector<Component> components_of(const Machine &machine);
+
+} // namespace plumbline::placement

@@ -1,0 +1,45 @@
+// Sets of a machine of more than exact_up_to devices: worked out when they are asked for.
+#pragma once
+
+#include "placement/components.hpp"
+#include "placement/packing.hpp"
+#include "placement/sets.hpp"
+
+namespace plumbline::placement {
+
+/// Where the best sets of one size lie: counting them is then counting devices per cell. A cell
+/// may hang together without being complete, so that the count is an upper bound on such machines.
+struct Cells {
+  int size = 0;
+  int top = 0; ///< tier of the slowest pair in the best set
+  std::vector<Mask> masks;
+
+  int count(Mask left) const;
+};
+
+class LargeSets : public Sets {
+public:
+  explicit LargeSets(const Facts &facts);
+
+  Traits traits(Mask set) const override;
+  Rest rest(Mask left) const override;
+  Found search(const Ranking &ranking, const Search &search) const override;
+  FoundParents find_parents(const ParentSearch &search) const override;
+  Aligned largest_aligned(Mask free, int size) const override;
+  std::size_t bytes() const override;
+
+  std::uint32_t fragmentation(Mask left) const;
+  /// The highest tier at which a set of `size` around `must` hangs together within a mask.
+  int highest_tier(Mask must, Mask within, int size) const;
+  /// Devices that can be exchanged for this one without changing anything but the order.
+  Mask twins(int device) const { return twins_[static_cast<std::size_t>(device)]; }
+
+private:
+  Cells cells_of(int size) const;
+
+  std::vector<Component> components_;
+  std::vector<Cells> cells_; // in the order of expected_requests
+  std::array<Mask, max_devices> twins_{};
+};
+
+} // namespace plumbline::placement

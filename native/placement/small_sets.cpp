@@ -1,0 +1,32 @@
+#include "placement/small_sets.hpp"
+
+#include "placement/bits.hpp"
+#include "placement/packing.hpp"
+#include "placement/parents.hpp"
+#include "placement/subsets.hpp"
+
+namespace plumbline::placement {
+
+Found SmallSets::search(const Ranking &ranking, const Search &search) const {
+  return search_subsets(tables_, ranking, search);
+}
+
+FoundParents SmallSets::find_parents(const ParentSearch &search) const {
+  return search_parents(tables_, search);
+}
+
+Aligned SmallSets::largest_aligned(Mask free, int size) const {
+  const auto packing = pack_sets(machine(), tables_.traits, size);
+  Mask witness = free;
+  // Devices that the best set does without go, the highest rank first.
+  for (int device = machine().size() - 1; std::popcount(witness) > size; --device) {
+    const Mask smaller = witness & ~bit(device);
+    witness = packing.best[smaller] == packing.best[free] ? smaller : witness;
+  }
+  const auto tier = static_cast<int>(packing.best[free] >> grade_shift);
+  return {.count = packing.count[free],
+          .min_pair_gbps = size == 1 ? 0 : machine().gbps(tier),
+          .witness = witness};
+}
+
+} // namespace plumbline::placement
