@@ -4,6 +4,7 @@
 #include "placement/components.hpp"
 #include "placement/packing.hpp"
 #include "placement/sets.hpp"
+#include "placement/twins.hpp"
 
 namespace plumbline::placement {
 
@@ -39,7 +40,7 @@ private:
 
   std::vector<Component> components_;
   std::vector<Cells> cells_; // in the order of expected_requests
-  std::array<Mask, max_devices> twins_{};
+  Twins twins_;
 };
 
 } // namespace plumbline::placement

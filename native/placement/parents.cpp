@@ -1,5 +1,6 @@
 #include "placement/parents.hpp"
 
+#include <utility>
 #include <vector>
 
 #include "placement/bits.hpp"
@@ -15,6 +16,65 @@ const Ranking &job_ranking() {
   static const Ranking ranking(Policy::standard, 2, 0);
   return ranking;
 }
+
+/// Parents that can stand for each other in this search.
+std::vector<Mask> classes_of(const Tables &tables, const ParentSearch &search) {
+  std::vector<Mask> classes;
+  for (Mask pool = search.pool; pool != 0;) {
+    const auto first = static_cast<std::size_t>(lowest(pool));
+    Mask members = 0;
+    each_bit(tables.twins[first] & pool, [&](int i) {
+      const auto other = static_cast<std::size_t>(i);
+      const bool alike =
+          search.room[other] == search.room[first] && search.cost[other] == search.cost[first];
+      members |= alike ? bit(i) : 0;
+    });
+    classes.push_back(members);
+    pool &= ~members;
+  }
+  return classes;
+}
+
+/// Tries how many to take of each class; of equals the lowest ranks are best.
+class ClassTrials {
+public:
+  ClassTrials(const Tables &tables, const ParentSearch &search, std::vector<Mask> classes)
+      : tables_(tables), search_(search), classes_(std::move(classes)) {}
+
+  FoundParents find() {
+    visit(0, search_.forced, search_.count);
+    return {.parents = best_.set, .exact = true, .examined = examined_};
+  }
+
+private:
+  void visit(std::size_t at, Mask set, int missing) {
+    if (missing == 0) {
+      return offer(set);
+    }
+    if (at == classes_.size()) {
+      return;
+    }
+    for (int count = std::min(missing, std::popcount(classes_[at])); count >= 0; --count) {
+      visit(at + 1, set | lowest_bits(classes_[at], count), missing - count);
+    }
+  }
+
+  void offer(Mask set) {
+    ++examined_;
+    if (search_.room_of(set) < search_.needed) {
+      return;
+    }
+    const auto cost = search_.cost_of(set & ~search_.forced);
+    const auto rank = rank_parents(tables_.fields[set], tables_.traits[set], cost, set);
+    best_ = rank > best_ ? rank : best_;
+  }
+
+  const Tables &tables_;
+  const ParentSearch &search_;
+  std::vector<Mask> classes_;
+  ParentRank best_;
+  std::int64_t examined_ = 0;
+};
 
 } // namespace
 
@@ -50,7 +110,9 @@ ParentRank rank_parents(Fields fields, const Traits &traits, std::uint64_t cost,
   return {.head = rank.words[0], .cheapness = ~cost, .tail = rank.words[3], .set = set};
 }
 
-FoundParents search_parents(const Tables &tables, const ParentSearch &search) {
+namespace {
+
+FoundParents search_one_by_one(const Tables &tables, const ParentSearch &search) {
   std::vector<int> pool;
   each_bit(search.pool, [&](int i) { pool.push_back(i); });
   const int size = static_cast<int>(pool.size());
@@ -85,6 +147,16 @@ FoundParents search_parents(const Tables &tables, const ParentSearch &search) {
     consider(number);
   }
   return {.parents = best.set, .exact = true, .examined = examined};
+}
+
+} // namespace
+
+FoundParents search_parents(const Tables &tables, const ParentSearch &search) {
+  auto classes = classes_of(tables, search);
+  const bool regular =
+      4 * classes.size() <= 3 * static_cast<std::size_t>(std::popcount(search.pool));
+  return regular ? ClassTrials(tables, search, std::move(classes)).find()
+                 : search_one_by_one(tables, search);
 }
 
 } // namespace plumbline::placement

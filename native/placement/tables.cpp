@@ -32,7 +32,8 @@ std::vector<Fields> all_fields(const std::vector<Traits> &traits, bool known_onl
 
 } // namespace
 
-Tables::Tables(const Machine &machine) : traits(machine.all() + 1), rest(traits.size()) {
+Tables::Tables(const Machine &machine)
+    : traits(machine.all() + 1), rest(traits.size()), twins(twins_of(machine)) {
   const auto rings = ring_tiers(machine);
   for (Mask set = 0; set < traits.size(); ++set) {
     traits[set] = machine.traits_without_ring(set);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "placement/ranking.hpp"
+#include "placement/twins.hpp"
 
 namespace plumbline::placement {
 
@@ -11,7 +12,8 @@ struct Tables {
   std::vector<Traits> traits; ///< by mask
   std::vector<Rest> rest;     ///< by the mask of what is left
   std::vector<Fields> fields; ///< by mask, unknown nodes counted
-  std::vector<Fields> known;  ///< by mask, unknown nodes not counted; empty when there are none
+  Twins twins;
+  std::vector<Fields> known; ///< by mask, unknown nodes not counted; empty when there are none
 
   const std::vector<Fields> &fields_for(const Ranking &ranking) const {
     return ranking.counts_known_only() && !known.empty() ? known : fields;
