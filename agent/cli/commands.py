@@ -9,6 +9,7 @@ import typer
 from agent import VERSION
 from agent.cli import inspect, machine
 from agent.cli.demo import demo
+from agent.cli.place import place
 
 app = typer.Typer(
     name="plumbline",
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(inspect.inventory)
 app.command()(inspect.topo)
+app.command()(place)
 app.add_typer(machine.app, name="machine")
 app.command()(demo)
 

@@ -1,30 +1,25 @@
-"""Chooses which devices a request gets: NUMA first, then NVLink, then PCIe.
+"""Chooses which GPUs a request gets: the best set there is, with the reason.
 
-This is the interface the exact engine (native/placement) will stand behind; the choice made
-here is the simple one. Same table, same request: same answer, whatever the order of the ids.
+The search is native (native/placement). This module speaks its numbers in the words of the
+node. Same table, same request: same answer, whatever the order of the ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from agent.model.inventory import Distance, Gpu, Inventory, nvlinks_between
+from agent._native import Choice, PlacementEngine, PlacementPolicy
+from agent.model.inventory import Gpu, Inventory
+from agent.planning.placement_model import PlacementModel, build_model
 
-# Up to here every subset's value is computed once per snapshot (2^12 rows of a few integers,
-# milliseconds in the background); above, sets are grown one device at a time.
-EXACT_UP_TO = 12
+T = TypeVar("T")
 
-NEARNESS = {
-    Distance.PIX: 4,
-    Distance.PXB: 3,
-    Distance.PHB: 2,
-    Distance.NODE: 1,
-    Distance.SYS: 0,
-}
-# One NVLink outweighs any PCIe distance (at most 2 * 4, and 1 for a shared NUMA node).
-PER_NVLINK = 16
+# What is reported of what stays free: how many requests of these sizes could still be placed
+# as well as on an empty node.
+SIZES = (2, 4, 8)
+_MOST_DEVICES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +29,55 @@ class Request:
     available: tuple[str, ...]
     must_include: tuple[str, ...] = ()
     size: int
+    free: tuple[str, ...] = ()
+    """What is free on the whole node, where more is known than what is offered."""
+    policy: PlacementPolicy = PlacementPolicy.DEFAULT
+    rails: int = 0
+    """How many NICs are wanted beside the GPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What stays free for requests of one size."""
+
+    size: int
+    count: int
+    """How many disjoint sets as good as the best of the whole node."""
+    min_pair_gbps: int
+    """Slowest pair of the best set left; 0 where none of the size is left."""
+    gpus: tuple[str, ...]
+    """That set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why this set: the key it won by, and its weakest pair."""
+    """Why this set."""
 
-    numa_nodes: int
-    """How many NUMA nodes the set spans."""
-    weakest_pair: tuple[str, str] | None
-    weakest_pair_value: int | None
-    total_pair_value: int
-    left_free_value: int
-    """Pair value of what stays free: whole pairs and nodes kept for later requests."""
+    key: Mapping[str, int]
+    """What sets were compared by, in this order; larger is better."""
+    ring_gbps: int | None
+    """Slowest hop of the best ring through the set; None for fewer than two GPUs."""
+    min_pair_gbps: int | None
+    mean_pair_gbps: float | None
+    numa_nodes: tuple[int, ...]
+    sockets: tuple[int, ...]
+    rails: tuple[str, ...]
+    """Usable NICs beside the set."""
+    limiting_pair: tuple[str, str] | None
+    limiting_path: str | None
+    """What joins that pair: ``NV18``, ``PIX``."""
+    runner_up: tuple[str, ...] | None
+    """The best set that was not chosen; None when there was no other."""
+    lost_at: str | None
+    """The first place of the key at which it lost."""
+    left: tuple[Left, ...]
+    exact: bool
+    """No set is better; False when the search was cut short."""
+
+    @property
+    def left_words(self) -> str:
+        """Return what stays free in a word, as ``2x4 1x8``."""
+        return " ".join(f"{each.count}x{each.size}" for each in self.left) or "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,32 +88,14 @@ class Placement:
     explanation: Explanation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Subset:
-    numa_nodes: int  # bit mask
-    weakest: int
-    total: int
-    key: tuple[int, int, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        key = (-self.numa_nodes.bit_count(), self.weakest, self.total)
-        object.__setattr__(self, "key", key)
-
-
 class PlacementTable:
     """Everything placement needs of a snapshot, computed when the snapshot is built."""
 
     def __init__(self, inventory: Inventory, gpus: Sequence[Gpu]) -> None:
-        """Rank ``gpus`` by PCI address and compute the value of every pair of them."""
-        ranked = sorted(gpus, key=lambda gpu: gpu.address)
-        self._uuids = tuple(gpu.uuid for gpu in ranked)
-        self._bits = {uuid: 1 << rank for rank, uuid in enumerate(self._uuids)}
-        self._numa = _numa_bits(ranked)
-        self._pairs = [[_pair_value(inventory, a, b) for b in ranked] for a in ranked]
-        self._subsets: list[_Subset] = []
-        self._best_first: list[list[int]] = []
-        if len(ranked) <= EXACT_UP_TO:
-            self._tabulate(len(ranked))
+        """Model ``gpus`` and let the engine tabulate them."""
+        self.model = build_model(inventory, sorted(gpus, key=lambda g: g.address)[:_MOST_DEVICES])
+        self._bits = {uuid: 1 << rank for rank, uuid in enumerate(self.model.uuids)}
+        self._engine = _engine(self.model)
 
     def choose(self, request: Request) -> Placement:
         """Return the best set. Never raises: an impossible request gets the nearest answer.
@@ -91,113 +104,87 @@ class PlacementTable:
         asked for are returned only when there are no more.
         """
         offered = sorted({*request.available, *request.must_include})
-        known = self._mask(offered)
-        if len(offered) <= request.size:
-            return self._placement(offered, known)
         must = sorted(set(request.must_include))[: request.size]
-        start = self._mask(must)
-        missing = min(request.size - len(must), (known & ~start).bit_count())
-        best = self._best(known, start, missing)
-        named = [uuid for uuid, bit in self._bits.items() if best & bit]
-        chosen = [*named, *(uuid for uuid in must if uuid not in self._bits)]
+        available = self._mask(offered)
+        strangers = [uuid for uuid in must if uuid not in self._bits]
+        size = max(0, min(request.size - len(strangers), available.bit_count()))
+        free = available | self._mask(request.free)
+        choice = self._engine.choose(
+            available=available,
+            must=self._mask(must),
+            size=size,
+            free=free,
+            policy=request.policy,
+            rails_wanted=request.rails,
+        )
+        chosen = [*self._uuids(choice.chosen), *strangers]
         chosen += [uuid for uuid in offered if uuid not in chosen][: request.size - len(chosen)]
-        return self._placement(chosen, known)
+        return Placement(devices=tuple(chosen), explanation=self._explain(choice, free))
 
-    def _best(self, known: int, start: int, missing: int) -> int:
-        if not self._best_first:
-            return self._grow(known, start, missing)
-        best, best_key, best_left = start, None, -1
-        for mask in self._best_first[start.bit_count() + missing]:
-            if mask & ~known or mask & start != start:
-                continue
-            key = self._subsets[mask].key
-            if best_key is not None and key != best_key:
-                break  # the rest is sorted behind it
-            left = self._subsets[known & ~mask].total
-            if left > best_left:
-                best, best_key, best_left = mask, key, left
-        return best
-
-    def _grow(self, known: int, start: int, missing: int) -> int:
-        chosen = start
-        for _ in range(missing):
-            grown = [chosen | 1 << rank for rank in _ranks(known & ~chosen)]
-            chosen = max(grown, key=lambda mask: (*self._evaluate(mask).key, -mask))
-        return chosen
-
-    def _tabulate(self, count: int) -> None:
-        """Value every subset, and sort those of each size, best first, lower ranks first."""
-        self._subsets.append(_Subset(numa_nodes=0, weakest=_NO_PAIR, total=0))
-        for mask in range(1, 1 << count):
-            self._subsets.append(self._extend(mask))
-        self._best_first = [[] for _ in range(count + 1)]
-        for mask in range(1 << count):
-            self._best_first[mask.bit_count()].append(mask)
-        for masks in self._best_first:
-            masks.sort(key=lambda mask: self._subsets[mask].key, reverse=True)
-
-    def _extend(self, mask: int) -> _Subset:
-        lowest = mask & -mask
-        rest = self._subsets[mask ^ lowest]
-        rank = lowest.bit_length() - 1
-        values = [self._pairs[rank][other] for other in _ranks(mask ^ lowest)]
-        return _Subset(
-            numa_nodes=rest.numa_nodes | self._numa[rank],
-            weakest=min([rest.weakest, *values]),
-            total=rest.total + sum(values),
+    def _explain(self, choice: Choice, free: int) -> Explanation:
+        model, mask = self.model, choice.chosen
+        pairs = mask.bit_count() * (mask.bit_count() - 1) // 2
+        limit = choice.limiting_pair
+        return Explanation(
+            key={
+                term.name.lower(): value
+                for term, value in zip(choice.terms, choice.key, strict=True)
+            },
+            ring_gbps=choice.ring_gbps,
+            min_pair_gbps=choice.min_pair_gbps,
+            mean_pair_gbps=round(choice.sum_pair_gbps / pairs, 1) if pairs else None,
+            numa_nodes=_named(model.numa, model.numa_nodes, mask),
+            sockets=_named(model.socket, model.sockets, mask),
+            rails=_named(model.rails, model.rail_names, mask),
+            limiting_pair=(model.uuids[limit[0]], model.uuids[limit[1]]) if limit else None,
+            limiting_path=model.pair_words[limit[0]][limit[1]] if limit else None,
+            runner_up=None if choice.runner_up is None else self._uuids(choice.runner_up),
+            lost_at=_lost_at(choice),
+            left=self._left(free & ~mask),
+            exact=choice.exact,
         )
 
-    def _evaluate(self, mask: int) -> _Subset:
-        if self._subsets:
-            return self._subsets[mask]
-        ranks = _ranks(mask)
-        values = [self._pairs[a][b] for a, b in combinations(ranks, 2)]
-        numa = 0
-        for rank in ranks:
-            numa |= self._numa[rank]
-        return _Subset(numa_nodes=numa, weakest=min(values, default=_NO_PAIR), total=sum(values))
+    def _left(self, free: int) -> tuple[Left, ...]:
+        found = ((size, *self._engine.largest_aligned(free, size)) for size in SIZES)
+        return tuple(
+            Left(size=size, count=count, min_pair_gbps=gbps, gpus=self._uuids(mask))
+            for size, count, gbps, mask in found
+            if mask
+        )
 
     def _mask(self, uuids: Iterable[str]) -> int:
-        return sum(self._bits.get(uuid, 0) for uuid in uuids)
+        return sum(self._bits.get(uuid, 0) for uuid in set(uuids))
 
-    def _placement(self, chosen: Sequence[str], known: int) -> Placement:
-        mask = self._mask(chosen)
-        subset = self._evaluate(mask)
-        return Placement(
-            devices=tuple(chosen),
-            explanation=Explanation(
-                numa_nodes=subset.numa_nodes.bit_count(),
-                weakest_pair=self._pair_worth(mask, subset.weakest),
-                weakest_pair_value=None if subset.weakest == _NO_PAIR else subset.weakest,
-                total_pair_value=subset.total,
-                left_free_value=self._evaluate(known & ~mask).total,
-            ),
+    def _uuids(self, mask: int) -> tuple[str, ...]:
+        return tuple(uuid for uuid, bit in self._bits.items() if mask & bit)
+
+
+def _engine(model: PlacementModel) -> PlacementEngine:
+    if not model.uuids:
+        # One device of which nothing is ever available, so that no caller has to ask.
+        return PlacementEngine(
+            pair_gbps=[[0]], numa=[0], socket=[0], clique=[-1], rails=[0], penalty=[0]
         )
+    return PlacementEngine(
+        pair_gbps=model.pair_gbps,
+        numa=model.numa,
+        socket=model.socket,
+        clique=model.clique,
+        rails=model.rails,
+        penalty=model.penalty,
+    )
 
-    def _pair_worth(self, mask: int, value: int) -> tuple[str, str] | None:
-        for a, b in combinations(_ranks(mask), 2):
-            if self._pairs[a][b] == value:
-                return self._uuids[a], self._uuids[b]
+
+def _lost_at(choice: Choice) -> str | None:
+    if choice.runner_up_key is None:
         return None
+    places = zip(choice.terms, choice.key, choice.runner_up_key, strict=True)
+    return next((term.name.lower() for term, won, lost in places if won != lost), None)
 
 
-# A single device has no pair: no pair can be better than that.
-_NO_PAIR = 1 << 30
-
-
-def _pair_value(inventory: Inventory, a: Gpu, b: Gpu) -> int:
-    if a.uuid == b.uuid:
-        return 0
-    distance = inventory.distance(a.uuid, b.uuid) or Distance.SYS
-    same_node = a.numa_node is not None and a.numa_node == b.numa_node
-    return PER_NVLINK * nvlinks_between(a, b) + 2 * NEARNESS[distance] + same_node
-
-
-def _numa_bits(gpus: Iterable[Gpu]) -> list[int]:
-    # A GPU of unknown node counts as a node of its own kind: unknown is never best.
-    bits: dict[int | None, int] = {}
-    return [bits.setdefault(gpu.numa_node, 1 << len(bits)) for gpu in gpus]
-
-
-def _ranks(mask: int) -> list[int]:
-    return [rank for rank in range(mask.bit_length()) if mask >> rank & 1]
+def _named(bits: Sequence[int], names: Sequence[T], mask: int) -> tuple[T, ...]:
+    """Return the names of all bits that the devices of a mask have."""
+    seen = 0
+    for rank, own in enumerate(bits):
+        seen |= own if mask >> rank & 1 else 0
+    return tuple(name for position, name in enumerate(names) if seen >> position & 1)

@@ -58,9 +58,14 @@ class SnapshotBackend(Backend):
             chosen=placement.devices,
             offered=len(request.available),
             numa_nodes=why.numa_nodes,
-            weakest_pair=why.weakest_pair or "none",
-            weakest_pair_value=why.weakest_pair_value,
-            left_free_value=why.left_free_value,
+            ring_gbps=why.ring_gbps,
+            limiting_pair=why.limiting_pair or "none",
+            limiting_path=why.limiting_path or "none",
+            rails=why.rails or "none",
+            runner_up=why.runner_up or "none",
+            lost_at=why.lost_at or "none",
+            left=why.left_words,
+            exact=why.exact,
         )
         return placement.devices
 

@@ -1,4 +1,4 @@
-"""The interim placement: NUMA, then NVLink, then PCIe; deterministic; never an error."""
+"""Placement over an Inventory: the best set, its reason, deterministic, never an error."""
 
 import random
 from itertools import combinations
@@ -7,7 +7,7 @@ import pytest
 from builders import address, gpu, inventory
 
 from agent.model.inventory import Distance, Link, LinkPeer, PairDistance, nvlinks_between
-from agent.planning.placement import EXACT_UP_TO, PlacementTable, Request
+from agent.planning.placement import PlacementTable, Request
 
 
 def direct(index, peer):
@@ -54,7 +54,7 @@ def test_one_numa_node_comes_first(size):
     placement = choose(machine, size)
 
     assert len(placement.devices) == size
-    assert placement.explanation.numa_nodes == (1 if size <= 4 else 2)
+    assert len(placement.explanation.numa_nodes) == (1 if size <= 4 else 2)
 
 
 def test_a_pair_is_an_nvlink_pair():
@@ -111,13 +111,14 @@ def test_an_impossible_request_gets_the_nearest_answer(size, available, must, ex
     assert set(choose(bridges(), size, available=available, must=must).devices) == expected
 
 
-def test_many_gpus_are_grown_one_by_one():
-    machine = node([gpu(i, numa_node=i // 8) for i in range(EXACT_UP_TO + 4)], near=[{9, 12}])
+def test_sixteen_gpus_are_searched_to_the_end():
+    machine = node([gpu(i, numa_node=i // 8) for i in range(16)], near=[{9, 12}])
 
     placement = choose(machine, 8)
 
     assert len(placement.devices) == 8
-    assert placement.explanation.numa_nodes == 1
+    assert len(placement.explanation.numa_nodes) == 1
+    assert placement.explanation.exact
 
 
 def test_a_lost_link_end_counts_for_neither():
@@ -125,3 +126,18 @@ def test_a_lost_link_end_counts_for_neither():
     b = gpu(1, numa_node=0, links=(direct(0, 0),))
 
     assert nvlinks_between(a, b) == 1
+
+
+@pytest.mark.parametrize("count", [20, 70])
+def test_more_gpus_than_tables_hold_are_placed_too(count):
+    machine = node([gpu(i, numa_node=i // 10) for i in range(count)])
+
+    placement = choose(machine, 4)
+
+    assert len(set(placement.devices)) == 4
+    assert len(placement.explanation.numa_nodes) == 1
+    assert choose(machine, count).devices != ()
+
+
+def test_a_node_without_gpus_has_nothing_to_choose():
+    assert choose(node([]), 2, available=["GPU-x"]).devices == ("GPU-x",)
