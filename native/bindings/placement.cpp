@@ -22,7 +22,7 @@ using placement::Term;
 
 namespace {
 
-constexpr int largest_size = 1 << 24; // far above any request; keeps sums in range
+constexpr int largest_size = 16'000'000; // far above any request; keeps sums in range
 
 [[noreturn]] void refuse(const char *name, const py::int_ &value, const char *why) {
   throw py::value_error(std::string(name) + " is " + std::string(py::str(value)) + why);
@@ -98,7 +98,7 @@ ShareChoice choose_shares(const Engine &engine, std::vector<std::int64_t> free,
 py::tuple share_key(const ShareChoice &choice) {
   py::list key = py::cast(choice.key);
   key.append(choice.order);
-  return py::tuple(key);
+  return {key};
 }
 
 py::tuple score(const Engine &engine, const py::int_ &chosen, const py::int_ &free, Policy policy,

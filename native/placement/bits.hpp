@@ -7,7 +7,7 @@
 
 namespace plumbline::placement {
 
-constexpr Mask bit(int position) { return Mask{1} << position; }
+constexpr Mask bit(int position) { return Mask{1} << static_cast<unsigned>(position); }
 constexpr int lowest(Mask mask) { return std::countr_zero(mask); }
 constexpr Mask without_lowest(Mask mask) { return mask & (mask - 1); }
 

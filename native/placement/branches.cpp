@@ -110,7 +110,7 @@ public:
     }
   }
 
-  int best_of(Mask pool) const {
+  [[nodiscard]] int best_of(Mask pool) const {
     std::array<std::int64_t, 4> best{-1};
     int chosen = 0;
     each_bit(pool & ~set_, [&](int i) {
@@ -125,7 +125,7 @@ public:
     return chosen;
   }
 
-  Mask set() const { return set_; }
+  [[nodiscard]] Mask set() const { return set_; }
 
 private:
   static int stays_within(Mask places, Mask place) {
@@ -198,7 +198,8 @@ private:
     if (missing == 0) {
       auto traits = partial.traits;
       traits.min_pair = size_ > 1 ? traits.min_pair : std::uint16_t{0};
-      return judge_.offer(partial.set, traits);
+      judge_.offer(partial.set, traits);
+      return;
     }
     if (at == classes_.size()) {
       return;
@@ -217,7 +218,7 @@ private:
   }
 
   /// Traits that no completion of a partial set exceeds in any term.
-  Traits optimistic(const Partial &partial, const Class &next, int missing) const {
+  [[nodiscard]] Traits optimistic(const Partial &partial, const Class &next, int missing) const {
     auto traits = partial.traits;
     if (size_ > 1) {
       const Mask within = partial.set | next.members | next.after;
@@ -291,7 +292,8 @@ public:
   /// Tries every set; for few.
   void offer_all(Mask set, Mask pool, int missing) {
     if (missing == 0) {
-      return offer(set);
+      offer(set);
+      return;
     }
     for (; std::popcount(pool) >= missing; pool = without_lowest(pool)) {
       offer_all(set | bit(lowest(pool)), without_lowest(pool), missing - 1);
@@ -312,8 +314,8 @@ public:
     offer(set);
   }
 
-  Mask best() const { return best_.set; }
-  std::int64_t examined() const { return examined_; }
+  [[nodiscard]] Mask best() const { return best_.set; }
+  [[nodiscard]] std::int64_t examined() const { return examined_; }
 
 private:
   const LargeSets &sets_;

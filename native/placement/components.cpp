@@ -12,7 +12,7 @@ bool join_at(const Machine &machine, int tier, std::vector<Mask> &group) {
   for (int a = 0; a < machine.size(); ++a) {
     for (int b = 0; b < a; ++b) {
       const Mask left = group[static_cast<std::size_t>(a)];
-      if (machine.tier(a, b) != tier || (left & bit(b)) != 0) {
+      if (int{machine.tier(a, b)} != tier || (left & bit(b)) != 0) {
         continue;
       }
       const Mask both = left | group[static_cast<std::size_t>(b)];
@@ -28,6 +28,7 @@ bool join_at(const Machine &machine, int tier, std::vector<Mask> &group) {
 std::vector<Component> components_of(const Machine &machine) {
   std::vector<Component> found;
   std::vector<Mask> group;
+  group.reserve(max_devices);
   for (int i = 0; i < machine.size(); ++i) {
     group.push_back(bit(i));
   }

@@ -15,28 +15,28 @@ public:
 
   /// Always answers: bits of devices that are not there are ignored, a size above what there
   /// is gives all there is, and more devices in must than asked for give the lowest of must.
-  Choice choose(const Request &request) const;
+  [[nodiscard]] Choice choose(const Request &request) const;
 
   /// The key of any set, as choose would give it with this free set.
-  Key score(Mask chosen, Mask free, Policy policy, int rails_wanted) const;
+  [[nodiscard]] Key score(Mask chosen, Mask free, Policy policy, int rails_wanted) const;
 
   /// What can still be placed on a free set; larger is better.
-  std::int64_t fragmentation(Mask free) const;
+  [[nodiscard]] std::int64_t fragmentation(Mask free) const;
 
   /// What is left for requests of one size.
-  Aligned largest_aligned(Mask free, int size) const;
+  [[nodiscard]] Aligned largest_aligned(Mask free, int size) const;
 
   /// Shares of devices, as counts per device. Throws like placement::choose_shares.
-  ShareChoice choose_shares(const ShareRequest &request) const {
+  [[nodiscard]] ShareChoice choose_shares(const ShareRequest &request) const {
     return placement::choose_shares(*sets_, request);
   }
 
-  std::size_t table_bytes() const { return sets_->bytes(); }
+  [[nodiscard]] std::size_t table_bytes() const { return sets_->bytes(); }
 
 private:
-  Found search(const Request &request, const Ranking &ranking, Mask free) const;
-  Choice describe(const Found &found, const Ranking &ranking, Mask free) const;
-  std::optional<std::pair<int, int>> limiting_pair(Mask chosen) const;
+  [[nodiscard]] Found search(const Request &request, const Ranking &ranking, Mask free) const;
+  [[nodiscard]] Choice describe(const Found &found, const Ranking &ranking, Mask free) const;
+  [[nodiscard]] std::optional<std::pair<int, int>> limiting_pair(Mask chosen) const;
 
   std::unique_ptr<const Sets> sets_;
 };

@@ -43,7 +43,7 @@ bool Judge::may_win(const Traits &optimistic, Mask left) {
     return head > second_.words[0];
   }
   steps_ += rest_steps;
-  return sets_.fragmentation(left) >= second_.words[1] >> 32;
+  return sets_.fragmentation(left) >= second_.words[1] >> 32U;
 }
 
 void Judge::offer(Mask set, const Traits &without_ring) {

@@ -17,14 +17,14 @@ public:
   /// Whether sets with at most these traits, that leave at most this, may still be worth a look.
   bool may_win(const Traits &optimistic, Mask left);
 
-  Mask best() const { return first_.set; }
-  Mask second() const { return second_.set; }
-  bool exact() const { return exact_; }
-  std::int64_t examined() const { return examined_; }
-  std::int64_t steps() const { return steps_; }
+  [[nodiscard]] Mask best() const { return first_.set; }
+  [[nodiscard]] Mask second() const { return second_.set; }
+  [[nodiscard]] bool exact() const { return exact_; }
+  [[nodiscard]] std::int64_t examined() const { return examined_; }
+  [[nodiscard]] std::int64_t steps() const { return steps_; }
 
 private:
-  std::uint64_t arranged(const Traits &traits) const {
+  [[nodiscard]] std::uint64_t arranged(const Traits &traits) const {
     return ranking_.arranged(fields_of(traits, ranking_.counts_known_only()));
   }
   Rest rest(Mask set);

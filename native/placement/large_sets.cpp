@@ -1,6 +1,7 @@
 #include "placement/large_sets.hpp"
 
 #include <algorithm>
+#include <ranges>
 
 #include "placement/bits.hpp"
 #include "placement/branches.hpp"
@@ -19,7 +20,7 @@ public:
   CliqueFinder(const Machine &machine, int tier) {
     for (int a = 0; a < machine.size(); ++a) {
       for (int b = 0; b < machine.size(); ++b) {
-        const bool joined = a != b && machine.tier(a, b) >= tier;
+        const bool joined = a != b && int{machine.tier(a, b)} >= tier;
         near_[static_cast<std::size_t>(a)] |= joined ? bit(b) : 0;
       }
     }
@@ -93,10 +94,10 @@ Cells LargeSets::cells_of(int size) const {
   Mask alone = machine().all();
   std::vector<Mask> masks;
   // Larger components come later: those of the top tier are the last ones not below it.
-  for (auto it = components_.rbegin(); it != components_.rend(); ++it) {
-    if (it->tier >= cells.top && (it->devices & ~alone) == 0) {
-      masks.push_back(it->devices);
-      alone &= ~it->devices;
+  for (const auto &component : std::views::reverse(components_)) {
+    if (component.tier >= cells.top && (component.devices & ~alone) == 0) {
+      masks.push_back(component.devices);
+      alone &= ~component.devices;
     }
   }
   masks = split(masks, size, [this](int i) { return machine().socket(i); });

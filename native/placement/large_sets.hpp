@@ -15,28 +15,28 @@ struct Cells {
   int top = 0; ///< tier of the slowest pair in the best set
   std::vector<Mask> masks;
 
-  int count(Mask left) const;
+  [[nodiscard]] int count(Mask left) const;
 };
 
 class LargeSets : public Sets {
 public:
   explicit LargeSets(const Facts &facts);
 
-  Traits traits(Mask set) const override;
-  Rest rest(Mask left) const override;
-  Found search(const Ranking &ranking, const Search &search) const override;
-  FoundParents find_parents(const ParentSearch &search) const override;
-  Aligned largest_aligned(Mask free, int size) const override;
-  std::size_t bytes() const override;
+  [[nodiscard]] Traits traits(Mask set) const override;
+  [[nodiscard]] Rest rest(Mask left) const override;
+  [[nodiscard]] Found search(const Ranking &ranking, const Search &search) const override;
+  [[nodiscard]] FoundParents find_parents(const ParentSearch &search) const override;
+  [[nodiscard]] Aligned largest_aligned(Mask free, int size) const override;
+  [[nodiscard]] std::size_t bytes() const override;
 
-  std::uint32_t fragmentation(Mask left) const;
+  [[nodiscard]] std::uint32_t fragmentation(Mask left) const;
   /// The highest tier at which a set of `size` around `must` hangs together within a mask.
-  int highest_tier(Mask must, Mask within, int size) const;
+  [[nodiscard]] int highest_tier(Mask must, Mask within, int size) const;
   /// Devices that can be exchanged for this one without changing anything but the order.
-  Mask twins(int device) const { return twins_[static_cast<std::size_t>(device)]; }
+  [[nodiscard]] Mask twins(int device) const { return twins_[static_cast<std::size_t>(device)]; }
 
 private:
-  Cells cells_of(int size) const;
+  [[nodiscard]] Cells cells_of(int size) const;
 
   std::vector<Component> components_;
   std::vector<Cells> cells_; // in the order of expected_requests

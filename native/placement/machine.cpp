@@ -95,7 +95,8 @@ Machine::Machine(const Facts &facts)
           a == b ? tiers_.front()
                  : facts.pair_gbps[static_cast<std::size_t>(a)][static_cast<std::size_t>(b)];
       const auto found = std::ranges::lower_bound(tiers_, value) - tiers_.begin();
-      tier_[static_cast<std::size_t>((a * max_devices) + b)] = static_cast<std::uint16_t>(found);
+      tier_[(static_cast<std::size_t>(a) * max_devices) + static_cast<std::size_t>(b)] =
+          static_cast<std::uint16_t>(found);
     }
   }
 }
@@ -116,7 +117,8 @@ Traits Machine::traits_without_ring(Mask set) const {
     traits.unknown_sockets = narrow(traits.unknown_sockets + (socket(a) == 0 ? 1 : 0));
     traits.rail_devices = narrow(traits.rail_devices + (this->rails(a) != 0 ? 1 : 0));
     traits.penalty += penalty(a);
-    traits.complete = narrow(traits.complete & (clique(a) >= 0 && clique(a) == first_clique));
+    const bool joins = clique(a) >= 0 && clique(a) == first_clique;
+    traits.complete = joins ? traits.complete : std::uint8_t{0};
     each_bit(without_lowest(left), [&](int b) {
       slowest = std::min<int>(slowest, tier(a, b));
       traits.sum_gbps += static_cast<std::uint32_t>(pair_gbps(a, b));

@@ -18,7 +18,7 @@ public:
     const int slowest = static_cast<int>(packing.top >> grade_shift);
     for (int a = 0; a < machine.size(); ++a) {
       for (int b = 0; b < machine.size(); ++b) {
-        near_[static_cast<std::size_t>(a)] |= machine.tier(a, b) >= slowest ? bit(b) : 0;
+        near_[static_cast<std::size_t>(a)] |= int{machine.tier(a, b)} >= slowest ? bit(b) : 0;
       }
     }
   }
@@ -40,12 +40,13 @@ public:
   }
 
 private:
-  Mask near(int device) const { return near_[static_cast<std::size_t>(device)]; }
+  [[nodiscard]] Mask near(int device) const { return near_[static_cast<std::size_t>(device)]; }
 
   /// Whether some set of top grade, grown from this one, leaves room for as many as `without`.
   bool extend(Mask set, Mask candidates, Mask within, int missing, int without) {
     if (missing == 0) {
-      return grade_of(traits_[set]) == packing_.top && packing_.count[within & ~set] >= without;
+      return grade_of(traits_[set]) == packing_.top &&
+             int{packing_.count[within & ~set]} >= without;
     }
     for (; std::popcount(candidates) >= missing; candidates = without_lowest(candidates)) {
       const int next = lowest(candidates);
@@ -79,7 +80,7 @@ Grade best_within(const std::vector<Traits> &traits, const std::vector<Grade> &b
 Grade grade_of(const Traits &traits) {
   constexpr std::uint32_t most = 128; // nodes or sockets, known and unknown together
   return (std::uint32_t{traits.min_pair} << grade_shift) |
-         ((most - traits.nodes - traits.unknown_nodes) << 8) |
+         ((most - traits.nodes - traits.unknown_nodes) << 8U) |
          (most - traits.sockets - traits.unknown_sockets);
 }
 

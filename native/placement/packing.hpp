@@ -8,7 +8,7 @@ namespace plumbline::placement {
 /// How good a set is for a job of its size: slowest pair, then NUMA nodes, then sockets.
 /// Larger is better; the tier of the slowest pair is grade >> grade_shift.
 using Grade = std::uint32_t;
-constexpr int grade_shift = 16;
+constexpr unsigned grade_shift = 16;
 Grade grade_of(const Traits &traits);
 
 /// Sets of one size in a machine of up to exact_up_to devices, by mask.
@@ -27,7 +27,8 @@ struct Expected {
   int size;
   std::uint32_t weight;
 };
-constexpr std::array<Expected, 3> expected_requests{{{2, 10}, {4, 16}, {8, 8}}};
+constexpr std::array<Expected, 3> expected_requests{
+    {{.size = 2, .weight = 10}, {.size = 4, .weight = 16}, {.size = 8, .weight = 8}}};
 
 /// One expected size's part of the fragmentation: in thousandths, the best slowest pair left
 /// against the machine's best, and the number of best sets left.

@@ -49,7 +49,8 @@ public:
 private:
   void visit(std::size_t at, Mask set, int missing) {
     if (missing == 0) {
-      return offer(set);
+      offer(set);
+      return;
     }
     if (at == classes_.size()) {
       return;
@@ -141,8 +142,8 @@ FoundParents search_one_by_one(const Tables &tables, const ParentSearch &search)
     consider(0);
     return {.parents = best.set, .exact = true, .examined = examined};
   }
-  const auto end = std::uint32_t{1} << size;
-  for (auto number = (std::uint32_t{1} << search.count) - 1; number < end;
+  const auto end = std::uint32_t{1} << static_cast<unsigned>(size);
+  for (auto number = (std::uint32_t{1} << static_cast<unsigned>(search.count)) - 1; number < end;
        number = next_with_same_bits(number)) {
     consider(number);
   }

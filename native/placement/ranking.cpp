@@ -33,7 +33,7 @@ std::array<Term, term_count> terms_of(Policy policy) {
 void move_pair(std::array<Term, term_count> &terms, Term first, std::size_t place) {
   const auto found = static_cast<std::size_t>(std::ranges::find(terms, first) - terms.begin());
   if (found > place) {
-    const auto begin = terms.begin();
+    auto *const begin = terms.begin();
     const auto from = static_cast<std::ptrdiff_t>(found);
     std::rotate(begin + static_cast<std::ptrdiff_t>(place), begin + from, begin + from + 2);
   }
@@ -51,9 +51,9 @@ Fields fields_of(const Traits &traits, bool known_only) {
   const auto spanned = [known_only](int known, int unknown) {
     return static_cast<Fields>(known_only ? known : known + unknown);
   };
-  return (Fields{traits.ring} << 42) | (Fields{traits.min_pair} << 31) |
-         (Fields{traits.complete} << 30) | (spanned(traits.nodes, traits.unknown_nodes) << 22) |
-         (spanned(traits.sockets, traits.unknown_sockets) << 14) | (Fields{traits.rails} << 7) |
+  return (Fields{traits.ring} << 42U) | (Fields{traits.min_pair} << 31U) |
+         (Fields{traits.complete} << 30U) | (spanned(traits.nodes, traits.unknown_nodes) << 22U) |
+         (spanned(traits.sockets, traits.unknown_sockets) << 14U) | (Fields{traits.rails} << 7U) |
          Fields{traits.rail_devices};
 }
 

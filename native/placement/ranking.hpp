@@ -47,13 +47,13 @@ class Ranking {
 public:
   Ranking(Policy policy, int size, int rails_wanted);
 
-  const std::array<Term, term_count> &terms() const { return terms_; }
+  [[nodiscard]] const std::array<Term, term_count> &terms() const { return terms_; }
 
-  bool counts_known_only() const { return spread_; }
-  bool likes_rails() const { return likes_rails_; }
+  [[nodiscard]] bool counts_known_only() const { return spread_; }
+  [[nodiscard]] bool likes_rails() const { return likes_rails_; }
 
   /// The fields in this policy's order and direction: what is more is better.
-  std::uint64_t arranged(Fields fields) const {
+  [[nodiscard]] std::uint64_t arranged(Fields fields) const {
     fields ^= turned_;
     if (clips_rails_) {
       const auto covered = std::min((fields & rails_field) >> rails_shift, rails_enough_);
@@ -64,29 +64,31 @@ public:
                        : fields;
   }
   /// The rank's first word, out of arranged fields: the terms before what is left.
-  std::uint64_t head(std::uint64_t arranged) const { return arranged & head_; }
-  Rank rank(std::uint64_t arranged, const Traits &traits, const Rest &rest, Mask chosen) const {
-    return {.words = {arranged & head_, (std::uint64_t{rest.fragmentation} << 32) | rest.sum_gbps,
+  [[nodiscard]] std::uint64_t head(std::uint64_t arranged) const { return arranged & head_; }
+  [[nodiscard]] Rank rank(std::uint64_t arranged, const Traits &traits, const Rest &rest,
+                          Mask chosen) const {
+    return {.words = {arranged & head_, (std::uint64_t{rest.fragmentation} << 32U) | rest.sum_gbps,
                       arranged & ~head_,
-                      (std::uint64_t{traits.sum_gbps} << 32) | (most_penalty - traits.penalty)},
+                      (std::uint64_t{traits.sum_gbps} << 32U) | (most_penalty - traits.penalty)},
             .set = chosen};
   }
-  Key key(const Machine &machine, const Traits &traits, const Rest &rest, Mask chosen) const;
+  [[nodiscard]] Key key(const Machine &machine, const Traits &traits, const Rest &rest,
+                        Mask chosen) const;
 
 private:
   static constexpr std::uint32_t most_penalty = 64'000'000;
-  static constexpr int rails_shift = 7;
-  static constexpr int place_width = 16;
-  static constexpr int pair_width = 23;
-  static constexpr Fields rail_fields = (Fields{1} << 14) - 1;
+  static constexpr unsigned rails_shift = 7;
+  static constexpr unsigned place_width = 16;
+  static constexpr unsigned pair_width = 23;
+  static constexpr Fields rail_fields = (Fields{1} << 14U) - 1;
   static constexpr Fields rails_field = Fields{127} << rails_shift;
-  static constexpr Fields place_fields = ((Fields{1} << place_width) - 1) << 14;
-  static constexpr Fields pair_fields = ((Fields{1} << pair_width) - 1) << 30;
-  static constexpr Fields ring_field = Fields{2047} << 42;
+  static constexpr Fields place_fields = ((Fields{1} << place_width) - 1) << 14U;
+  static constexpr Fields pair_fields = ((Fields{1} << pair_width) - 1) << 30U;
+  static constexpr Fields ring_field = Fields{2047} << 42U;
 
-  std::int64_t value(Term term, const Machine &machine, const Traits &traits,
-                     const Rest &rest) const;
-  Fields head_fields(int size) const;
+  [[nodiscard]] std::int64_t value(Term term, const Machine &machine, const Traits &traits,
+                                   const Rest &rest) const;
+  [[nodiscard]] Fields head_fields(int size) const;
 
   std::array<Term, term_count> terms_{};
   Policy policy_;

@@ -21,8 +21,8 @@ public:
     each_bit(set, [&](int i) { devices[static_cast<std::size_t>(size_++)] = i; });
     for (int a = 0; a < size_; ++a) {
       for (int b = 0; b < size_; ++b) {
-        const bool near = a != b && machine.tier(devices[static_cast<std::size_t>(a)],
-                                                 devices[static_cast<std::size_t>(b)]) >= tier;
+        const bool near = a != b && int{machine.tier(devices[static_cast<std::size_t>(a)],
+                                                     devices[static_cast<std::size_t>(b)])} >= tier;
         near_[static_cast<std::size_t>(a)] |= near ? bit(b) : 0;
       }
     }
@@ -42,7 +42,7 @@ public:
       return Answer::no;
     }
     if (size_ <= exact_size) {
-      work += (std::int64_t{1} << (size_ - 1)) * size_ / 24;
+      work += static_cast<std::int64_t>(bit(size_ - 1)) * size_ / 24;
       return has_small_ring() ? Answer::yes : Answer::no;
     }
     int steps = most_steps;
@@ -52,13 +52,13 @@ public:
   }
 
 private:
-  Mask near(int device) const { return near_[static_cast<std::size_t>(device)]; }
+  [[nodiscard]] Mask near(int device) const { return near_[static_cast<std::size_t>(device)]; }
 
   /// For every set with device 0, where a path from 0 through all of it can end.
-  bool has_small_ring() const {
-    std::array<std::uint16_t, 1 << exact_size> ends{};
+  [[nodiscard]] bool has_small_ring() const {
+    std::array<std::uint16_t, std::size_t{1} << unsigned{exact_size}> ends{};
     ends[1] = 1;
-    const std::size_t sets = std::size_t{1} << size_;
+    const std::size_t sets = std::size_t{1} << static_cast<unsigned>(size_);
     for (std::size_t set = 3; set < sets; set += 2) {
       std::uint16_t found = 0;
       each_bit(set & ~Mask{1}, [&](int last) {
@@ -73,7 +73,7 @@ private:
   /// Goes on from a path's end, to the device with the fewest ways out first.
   Answer walk(int end, Mask visited, int &steps) const {
     if (std::popcount(visited) == size_) {
-      return (near(end) & 1) != 0 ? Answer::yes : Answer::no;
+      return (near(end) & bit(0)) != 0 ? Answer::yes : Answer::no;
     }
     for (Mask open = near(end) & ~visited; open != 0;) {
       if (--steps < 0) {
@@ -88,7 +88,7 @@ private:
     return Answer::no;
   }
 
-  int narrowest(Mask open, Mask visited) const {
+  [[nodiscard]] int narrowest(Mask open, Mask visited) const {
     int found = lowest(open);
     each_bit(open, [&](int device) {
       const bool fewer =

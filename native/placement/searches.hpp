@@ -30,8 +30,8 @@ struct ParentSearch {
   std::array<std::int64_t, max_devices> room{};  ///< shares that each can give
   std::array<std::uint64_t, max_devices> cost{}; ///< least sum wins between sets of equal pairs
 
-  std::int64_t room_of(Mask set) const;
-  std::uint64_t cost_of(Mask set) const;
+  [[nodiscard]] std::int64_t room_of(Mask set) const;
+  [[nodiscard]] std::uint64_t cost_of(Mask set) const;
 };
 
 struct FoundParents {

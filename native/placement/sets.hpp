@@ -16,14 +16,14 @@ public:
   Sets &operator=(Sets &&) = delete;
   virtual ~Sets() = default;
 
-  const Machine &machine() const { return machine_; }
+  [[nodiscard]] const Machine &machine() const { return machine_; }
 
-  virtual Traits traits(Mask set) const = 0;
-  virtual Rest rest(Mask left) const = 0;
-  virtual Found search(const Ranking &ranking, const Search &search) const = 0;
-  virtual FoundParents find_parents(const ParentSearch &search) const = 0;
-  virtual Aligned largest_aligned(Mask free, int size) const = 0;
-  virtual std::size_t bytes() const = 0;
+  [[nodiscard]] virtual Traits traits(Mask set) const = 0;
+  [[nodiscard]] virtual Rest rest(Mask left) const = 0;
+  [[nodiscard]] virtual Found search(const Ranking &ranking, const Search &search) const = 0;
+  [[nodiscard]] virtual FoundParents find_parents(const ParentSearch &search) const = 0;
+  [[nodiscard]] virtual Aligned largest_aligned(Mask free, int size) const = 0;
+  [[nodiscard]] virtual std::size_t bytes() const = 0;
 
 private:
   Machine machine_;

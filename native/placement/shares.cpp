@@ -74,25 +74,28 @@ private:
   void fill() {
     switch (request_.policy) {
     case SharePolicy::packed:
-      return pack();
+      pack();
+      break;
     case SharePolicy::distributed:
-      return distribute(~Mask{0});
+      distribute(~Mask{0});
+      break;
     case SharePolicy::aligned:
-      return align();
+      align();
+      break;
     }
   }
 
-  int parents() const { return static_cast<int>(room_.size()); }
+  [[nodiscard]] int parents() const { return static_cast<int>(room_.size()); }
 
   /// Parents of which something, or nothing, is taken so far.
-  Mask chosen() const {
+  [[nodiscard]] Mask chosen() const {
     Mask mask = 0;
     for (int i = 0; i < parents(); ++i) {
       mask |= counts_[at(i)] > 0 ? bit(i) : 0;
     }
     return mask;
   }
-  Mask with_room() const {
+  [[nodiscard]] Mask with_room() const {
     Mask mask = 0;
     for (int i = 0; i < parents(); ++i) {
       mask |= counts_[at(i)] < room_[at(i)] ? bit(i) : 0;
@@ -100,13 +103,15 @@ private:
     return mask;
   }
 
-  std::int64_t taken_before(int i) const { return request_.total[at(i)] - request_.free[at(i)]; }
+  [[nodiscard]] std::int64_t taken_before(int i) const {
+    return request_.total[at(i)] - request_.free[at(i)];
+  }
 
   /// Load of a parent as its n-th share of this request finds it, itself included.
-  std::int64_t load(int i, std::int64_t n) const {
+  [[nodiscard]] std::int64_t load(int i, std::int64_t n) const {
     return full_load * (taken_before(i) + n) / request_.total[at(i)];
   }
-  std::int64_t next_load(int i) const { return load(i, counts_[at(i)] + 1); }
+  [[nodiscard]] std::int64_t next_load(int i) const { return load(i, counts_[at(i)] + 1); }
 
   void take(int i, std::int64_t count) {
     counts_[at(i)] += count;
@@ -120,7 +125,7 @@ private:
     return found.parents;
   }
 
-  int fewest_more(Mask forced, Mask pool) const {
+  [[nodiscard]] int fewest_more(Mask forced, Mask pool) const {
     Counts rooms;
     std::int64_t left = missing_;
     each_bit(forced, [&](int i) { left -= room_[at(i)] - counts_[at(i)]; });
@@ -141,7 +146,7 @@ private:
     for (int i = 0; i < parents(); ++i) {
       search.room[at(i)] = room_[at(i)];
       const auto untouched = taken_before(i) == 0 ? 1 : 0;
-      search.cost[at(i)] = static_cast<std::uint64_t>((room_[at(i)] << 8) + untouched);
+      search.cost[at(i)] = static_cast<std::uint64_t>((room_[at(i)] * 256) + untouched);
     }
     fill_smallest_first(find(search));
   }
@@ -188,7 +193,8 @@ private:
     const Mask pool = with_room() & ~forced;
     if (missing_ >= std::popcount(pool)) {
       each_bit(pool, [&](int i) { take(i, 1); });
-      return distribute(~Mask{0});
+      distribute(~Mask{0});
+      return;
     }
     ParentSearch search{.pool = pool, .forced = forced, .count = static_cast<int>(missing_)};
     each_bit(pool, [&](int i) { search.cost[at(i)] = static_cast<std::uint64_t>(load(i, 1)); });
@@ -212,7 +218,7 @@ private:
     choice.key.push_back(value);
   }
 
-  ShareChoice answer() const {
+  [[nodiscard]] ShareChoice answer() const {
     ShareChoice choice;
     choice.counts = counts_;
     choice.parents = chosen();

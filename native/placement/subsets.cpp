@@ -27,8 +27,8 @@ public:
     }
   }
 
-  Mask first() const { return first_.set; }
-  Mask second() const { return second_.set; }
+  [[nodiscard]] Mask first() const { return first_.set; }
+  [[nodiscard]] Mask second() const { return second_.set; }
 
 private:
   const Tables &tables_;
@@ -43,10 +43,10 @@ private:
 
 Found search_subsets(const Tables &tables, const Ranking &ranking, const Search &search) {
   const auto deposit = deposit_into(search.pool);
-  const auto end = std::uint32_t{1} << std::popcount(search.pool);
+  const auto end = std::uint32_t{1} << static_cast<unsigned>(std::popcount(search.pool));
   Podium podium(tables, ranking, search.free);
   std::int64_t examined = 0;
-  for (auto number = (std::uint32_t{1} << search.size) - 1; number < end;
+  for (auto number = (std::uint32_t{1} << static_cast<unsigned>(search.size)) - 1; number < end;
        number = next_with_same_bits(number)) {
     podium.offer(deposit(number) | search.must);
     ++examined;

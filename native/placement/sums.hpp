@@ -18,12 +18,12 @@ public:
   }
 
   T operator()(std::uint32_t number) const {
-    return static_cast<T>(low_[number & 255] + high_[number >> half]);
+    return static_cast<T>(low_[number & 255U] + high_[number >> unsigned{half}]);
   }
 
 private:
   static constexpr int half = exact_up_to / 2;
-  using Part = std::array<T, std::size_t{1} << half>;
+  using Part = std::array<T, std::size_t{1} << unsigned{half}>;
 
   template <typename Value> static void fill(Part &part, int first, int bits, Value value) {
     part[0] = 0;
@@ -48,11 +48,16 @@ inline Sums<std::uint16_t> deposit_into(Mask pool) {
   return {static_cast<int>(count), [&](int i) { return places[static_cast<std::size_t>(i)]; }};
 }
 
-/// The next number with as many bits (Gosper).
+/// The next number with as many bits (Gosper), or one above all numbers when there is none.
 constexpr std::uint32_t next_with_same_bits(std::uint32_t number) {
+  if (number == 0) {
+    return ~std::uint32_t{0};
+  }
   const auto smallest = number & (~number + 1);
   const auto ripple = number + smallest;
-  return ripple | ((number ^ ripple) >> (2 + std::countr_zero(smallest)));
+  const auto moved =
+      std::uint64_t{number ^ ripple} >> (2U + static_cast<unsigned>(std::countr_zero(smallest)));
+  return ripple | static_cast<std::uint32_t>(moved);
 }
 
 } // namespace plumbline::placement

@@ -15,11 +15,11 @@ struct Tables {
   Twins twins;
   std::vector<Fields> known; ///< by mask, unknown nodes not counted; empty when there are none
 
-  const std::vector<Fields> &fields_for(const Ranking &ranking) const {
+  [[nodiscard]] const std::vector<Fields> &fields_for(const Ranking &ranking) const {
     return ranking.counts_known_only() && !known.empty() ? known : fields;
   }
 
-  std::size_t bytes() const;
+  [[nodiscard]] std::size_t bytes() const;
 };
 
 } // namespace plumbline::placement

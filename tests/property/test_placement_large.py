@@ -122,7 +122,7 @@ def test_the_terms_of_a_set_are_what_they_say(case):
     assert ours == dict(zip(terms, expected, strict=True))
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_where_near_is_near_for_all_what_is_left_is_counted_exactly(shuffler):
     machine = tree(shuffler, 17)
