@@ -1,6 +1,7 @@
 """Why a device never leaves the list at once: what a kubelet does that is about to note it."""
 
 import contextlib
+import itertools
 import json
 import signal
 import time
@@ -15,7 +16,8 @@ from deviceplugin import rpc, wire
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
 from deviceplugin.values import ContainerAllocation, Device
 
-RESOURCE = "plumbline.test/thing"
+# A name of its own for every plugin: what the node's status says of one is never of another.
+NAMES = (f"plumbline.test/thing-{number}" for number in itertools.count())
 DEVICES = tuple(Device(id=id_, healthy=True) for id_ in ("t0", "t1"))
 
 
@@ -25,6 +27,7 @@ class BarePlugin:
     def __init__(self, cluster, shrinks_to):
         self._directory = cluster.node_side.kubelet_dir / "device-plugins"
         self._shrinks_to = shrinks_to
+        self.resource = next(NAMES)
         self._lists = Queue()
         self._lists.put(DEVICES)
 
@@ -35,7 +38,7 @@ class BarePlugin:
     def _known(self):
         """Return the devices that the kubelet has written down as healthy."""
         checkpoint = json.loads((self._directory / "kubelet_internal_checkpoint").read_text())
-        return set(checkpoint["Data"]["RegisteredDevices"].get(RESOURCE) or ())
+        return set(checkpoint["Data"]["RegisteredDevices"].get(self.resource) or ())
 
     def allocate(self, request, _context):
         self._lists.put(self._shrinks_to)
@@ -80,7 +83,9 @@ class BarePlugin:
         }
 
     def _register(self, endpoint):
-        request = api.RegisterRequest(version="v1beta1", endpoint=endpoint, resource_name=RESOURCE)
+        request = api.RegisterRequest(
+            version="v1beta1", endpoint=endpoint, resource_name=self.resource
+        )
         with grpc.insecure_channel(f"unix:{self._directory}/kubelet.sock") as channel:
             channel.unary_unary(
                 rpc.REGISTER.path,
@@ -91,10 +96,11 @@ class BarePlugin:
 
 @pytest.mark.parametrize("left", [(), DEVICES[:1]], ids=["none", "another"])
 def test_a_kubelet_dies_when_a_device_leaves_the_list_during_its_allocate(cluster, left):
-    with BarePlugin(cluster, shrinks_to=left).served():
-        cluster.node.wait_allocatable(RESOURCE, 2)
+    plugin = BarePlugin(cluster, shrinks_to=left)
+    with plugin.served():
+        cluster.node.wait_allocatable(plugin.resource, 2)
         kubelet = cluster.process("kubelet")
-        cluster.pod("p", resources={RESOURCE: 2})
+        cluster.pod("p", resources={plugin.resource: 2})
         exit_code = kubelet.wait(20)
 
     # A fault of the kubelet's, present in every version we support: were it mended, Offer's
@@ -105,11 +111,12 @@ def test_a_kubelet_dies_when_a_device_leaves_the_list_during_its_allocate(cluste
 
 def test_a_kubelet_lives_when_a_device_becomes_unhealthy_during_its_allocate(cluster):
     unhealthy = tuple(Device(id=each.id, healthy=False) for each in DEVICES)
-    with BarePlugin(cluster, shrinks_to=unhealthy).served():
-        cluster.node.wait_allocatable(RESOURCE, 2)
-        pod = cluster.pod("p", resources={RESOURCE: 2}).wait_running()
+    plugin = BarePlugin(cluster, shrinks_to=unhealthy)
+    with plugin.served():
+        cluster.node.wait_allocatable(plugin.resource, 2)
+        pod = cluster.pod("p", resources={plugin.resource: 2}).wait_running()
 
-        assert pod.held(resource=RESOURCE) == ["t0", "t1"]
+        assert pod.held(resource=plugin.resource) == ["t0", "t1"]
     assert cluster.process("kubelet").running
 
 
