@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli import render
+from agent.cli import answers, render
 from agent.cli.inspect import DriverRootOption, MachineOption, look
-from agent.cli.render import Format
+from agent.cli.render import Format, plain
+from agent.config.own import PlacementPolicy
 from agent.model.errors import ConfigError
 from agent.model.inventory import Gpu, Inventory
 
 if TYPE_CHECKING:
+    from agent.planning.answer import Answer
     from agent.planning.placement import Placement, PlacementTable
-
-
-class Policy(StrEnum):
-    """What ``--policy`` accepts."""
-
-    DEFAULT = "default"
-    NUMA_FIRST = "numa-first"
-    RDMA = "rdma"
-    PACK = "pack"
-    SPREAD = "spread"
 
 
 LiveOption = Annotated[
     bool, typer.Option("--live", help="The node this runs on, as without --machine.")
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What is printed; GPUs are NVML indices, bandwidths GB/s in one direction."""
-
-    gpus: tuple[int, ...]
-    uuids: tuple[str, ...]
-    nics: tuple[str, ...]
-    exact: bool
-    explanation: Mapping[str, Any]
 
 
 def place(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command
@@ -63,7 +42,9 @@ def place(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     nics: Annotated[
         int, typer.Option("--nics", metavar="M", min=0, help="How many NICs beside them.")
     ] = 0,
-    policy: Annotated[Policy, typer.Option("--policy", help="What counts first.")] = Policy.DEFAULT,
+    policy: Annotated[
+        PlacementPolicy, typer.Option("--policy", help="What counts first.")
+    ] = PlacementPolicy.DEFAULT,
     machine: MachineOption = None,
     live: LiveOption = False,  # noqa: FBT002 - typer reads it as a flag
     output: Annotated[
@@ -90,7 +71,7 @@ def place(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
         policy=policy,
     )
     if output is Format.TABLE:
-        typer.echo(words(answer))
+        typer.echo("\n".join(answers.lines(plain(answer))))
     else:
         render.write(answer, output)
 
@@ -103,12 +84,12 @@ def find(
     must: Sequence[str] = (),
     without: Sequence[str] = (),
     nics: int = 0,
-    policy: Policy = Policy.DEFAULT,
+    policy: PlacementPolicy = PlacementPolicy.DEFAULT,
 ) -> Answer:
     """Return the best set of a node; raise ConfigError for a request that cannot be met."""
     # Imported here: the other commands need no engine.
-    from agent._native import PlacementPolicy  # noqa: PLC0415
     from agent.planning.placement import PlacementTable, Request  # noqa: PLC0415
+    from agent.planning.preference import engine_policy  # noqa: PLC0415
 
     away = {_gpu(found, name).uuid for name in without}
     gpus = [gpu for gpu in found.gpus if gpu.uuid not in away]
@@ -120,34 +101,10 @@ def find(
         available=tuple(sorted(offered)),
         must_include=tuple(needed),
         size=size,
-        policy=PlacementPolicy[policy.name],
+        policy=engine_policy(policy),
         rails=nics,
     )
     return _answer(found, table, table.choose(request), nics)
-
-
-def words(answer: Answer) -> str:
-    """Return an answer for people."""
-    why = answer.explanation
-    lines = [f"GPUs {' '.join(map(str, answer.gpus))}"]
-    lines += [f"NICs {' '.join(answer.nics)}"] if answer.nics else []
-    if why["ring_gbps"] is not None:
-        a, b = why["limiting_pair"]
-        lines.append(
-            f"ring {why['ring_gbps']} GB/s, slowest pair {why['min_pair_gbps']} GB/s"
-            f" (GPU{a}-GPU{b}, {why['limiting_path']}), mean {why['mean_pair_gbps']:g} GB/s"
-        )
-    lines.append(f"NUMA nodes {_list(why['numa_nodes'])}, sockets {_list(why['sockets'])}")
-    if why["runner_up"] is not None:
-        lost = why["lost_at"].replace("_", " ")
-        lines.append(f"next best: GPUs {' '.join(map(str, why['runner_up']))}, behind in {lost}")
-    left = ", ".join(
-        f"{each['count']} of {each['size']} ({each['min_pair_gbps']} GB/s)" for each in why["left"]
-    )
-    lines.append(f"left as good as on an empty node: {left or 'no set of two or more'}")
-    if not answer.exact:
-        lines.append("the search was cut short: there may be a better set")
-    return "\n".join(lines)
 
 
 def _names(options: list[str] | None) -> list[str] | None:
@@ -175,46 +132,14 @@ def _check(size: int, offered: set[str], needed: Sequence[str], away: set[str]) 
 
 
 def _answer(found: Inventory, table: PlacementTable, given: Placement, nics: int) -> Answer:
-    why = given.explanation
-    index = {gpu.uuid: gpu.index for gpu in found.gpus}
+    from agent.planning.answer import answer_of  # noqa: PLC0415
 
-    def indices(uuids: Iterable[str]) -> list[int]:
-        return sorted(index[uuid] for uuid in uuids)
-
-    if len(why.rails) < nics:
+    rails = given.explanation.rails
+    if len(rails) < nics:
         raise ConfigError(
             f"{nics} NICs are asked for and no set of {len(given.devices)} GPUs has more than "
-            f"{len(why.rails)} beside it"
+            f"{len(rails)} beside it"
         )
-    uuids = tuple(sorted(given.devices, key=lambda uuid: index[uuid]))
-    return Answer(
-        gpus=tuple(index[uuid] for uuid in uuids),
-        uuids=uuids,
-        nics=table.model.rails_for(uuids, nics) if nics else why.rails,
-        exact=why.exact,
-        explanation={
-            "ring_gbps": why.ring_gbps,
-            "min_pair_gbps": why.min_pair_gbps,
-            "mean_pair_gbps": why.mean_pair_gbps,
-            "numa_nodes": why.numa_nodes,
-            "sockets": why.sockets,
-            "limiting_pair": indices(why.limiting_pair) if why.limiting_pair else None,
-            "limiting_path": why.limiting_path,
-            "runner_up": indices(why.runner_up) if why.runner_up else None,
-            "lost_at": why.lost_at,
-            "key": why.key,
-            "left": [
-                {
-                    "size": each.size,
-                    "count": each.count,
-                    "min_pair_gbps": each.min_pair_gbps,
-                    "gpus": indices(each.gpus),
-                }
-                for each in why.left
-            ],
-        },
-    )
-
-
-def _list(numbers: Sequence[int]) -> str:
-    return " ".join(map(str, numbers)) or "unknown"
+    index = {gpu.uuid: gpu.index for gpu in found.gpus}
+    ordered = sorted(given.devices, key=lambda uuid: index[uuid])
+    return answer_of(given, index, nics=table.model.rails_for(ordered, nics) if nics else None)

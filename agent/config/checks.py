@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from agent.config.own import ResourcePolicy
 from agent.config.schema import Config, DiscoveryStrategy, MigStrategy
-from agent.config.sharing import MPS_MAX_REPLICAS, SharedResources, full_name
+from agent.config.sharing import MPS_MAX_REPLICAS, ReplicatedResource, full_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,6 @@ NO_EFFECT_YET: tuple[str, ...] = (
     "flags.mpsRoot",
     "flags.useNodeFeatureAPI",
     "flags.plugin.nvidiaCTKPath",
-    "flags.plugin.sharedDevicesAllocationPolicy",
     "flags.gfd.oneshot",
     "flags.gfd.noTimestamp",
     "flags.gfd.sleepInterval",
@@ -81,7 +81,12 @@ def find_clashes(config: Config, unread: Collection[str] = ()) -> list[Clash]:
 
     ``unread`` are settings that could not be read: nothing is concluded from their defaults.
     """
-    found = [*_combinations(config, unread), *_within_sharing(config), *_within_imex(config)]
+    found = [
+        *_combinations(config, unread),
+        *_within_sharing(config),
+        *_within_imex(config),
+        *_within_placement(config),
+    ]
     missing = [
         Clash(path=row.path, message=f"is not supported yet; {row.instead}")
         for row in NOT_YET
@@ -123,7 +128,7 @@ def _within_sharing(config: Config) -> Iterator[Clash]:
     }
     for path, shared in sections.items():
         if shared is not None:
-            yield from _twice_named(path, shared)
+            yield from _twice_named(path, shared.resources)
     for i, resource in enumerate(config.sharing.mps.resources if config.sharing.mps else ()):
         if resource.replicas > MPS_MAX_REPLICAS:
             yield Clash(
@@ -132,8 +137,14 @@ def _within_sharing(config: Config) -> Iterator[Clash]:
             )
 
 
-def _twice_named(path: str, shared: SharedResources) -> Iterator[Clash]:
-    names = [full_name(resource.name) for resource in shared.resources]
+def _within_placement(config: Config) -> Iterator[Clash]:
+    yield from _twice_named("plumbline.placement", config.plumbline.placement.resources)
+
+
+def _twice_named(
+    path: str, resources: Sequence[ReplicatedResource] | Sequence[ResourcePolicy]
+) -> Iterator[Clash]:
+    names = [full_name(resource.name) for resource in resources]
     for i, name in enumerate(names):
         if name in names[:i]:
             yield Clash(

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.config.section import AbsolutePath, Section
+from agent.config.sharing import ResourceName, full_name
 
 Xid = Annotated[int, Meta(ge=0, le=2**32 - 1, description="an Xid, a whole number")]
 XidSelector = Xid | Literal["all", "xids"]
@@ -67,6 +68,39 @@ class HealthChecks(Section, frozen=True, kw_only=True):
     MIG mode. 1, so that the kubelet knows within two; a look costs microseconds."""
 
 
+LOCAL_SOCKET = "/run/plumbline/agent.sock"
+
+
+class PlacementPolicy(StrEnum):
+    """What counts first when GPUs are chosen (docs/placement.md)."""
+
+    DEFAULT = "default"
+    NUMA_FIRST = "numa-first"
+    RDMA = "rdma"
+    PACK = "pack"
+    SPREAD = "spread"
+
+
+class ResourcePolicy(Section, frozen=True, kw_only=True):
+    """One resource whose GPUs are chosen by a policy of its own."""
+
+    name: ResourceName
+    policy: PlacementPolicy
+
+
+class PlacementRules(Section, frozen=True, kw_only=True):
+    """``plumbline.placement``."""
+
+    policy: PlacementPolicy = PlacementPolicy.DEFAULT
+    """For every resource that ``resources`` does not name."""
+    resources: tuple[ResourcePolicy, ...] = ()
+
+    def policy_of(self, resource: str) -> PlacementPolicy:
+        """Return the policy for a resource, by its full name."""
+        own = (each.policy for each in self.resources if full_name(each.name) == resource)
+        return next(own, self.policy)
+
+
 class Plumbline(Section, frozen=True, kw_only=True):
     """``plumbline``."""
 
@@ -77,6 +111,9 @@ class Plumbline(Section, frozen=True, kw_only=True):
     log: Log = Log()
     cdi: Cdi = Cdi()
     health: HealthChecks = HealthChecks()
+    placement: PlacementRules = PlacementRules()
+    socket: AbsolutePath | None = LOCAL_SOCKET
+    """Where `plumbline explain` asks the running agent; None: nowhere."""
 
     def __post_init__(self) -> None:
         """Give Xids one order, so that equal choices are equal values."""

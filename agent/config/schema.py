@@ -58,8 +58,9 @@ class DeviceIdStrategy(StrEnum):
 class SharedPolicy(StrEnum):
     """Which replicas of shared GPUs are preferred."""
 
-    DISTRIBUTED = "distributed"
-    PACKED = "packed"
+    DISTRIBUTED = "distributed"  # each on the GPU with the lowest load
+    PACKED = "packed"  # as few GPUs as can hold the request
+    ALIGNED = "aligned"  # different GPUs that a job would be placed on; not known upstream
 
 
 class PluginFlags(Section, frozen=True, kw_only=True):

@@ -236,6 +236,26 @@ SETTINGS: tuple[Setting, ...] = (
         "Seconds between two looks at the GPUs' health.",
         metavar="SECONDS",
     ),
+    _row(
+        "plumbline.placement.policy",
+        "--placement-policy",
+        "PLUMBLINE_PLACEMENT_POLICY",
+        "What counts first when GPUs are chosen.",
+    ),
+    _row(
+        "plumbline.placement.resources",
+        "",
+        "",
+        "Resources with a placement policy of their own.",
+    ),
+    _row(
+        "plumbline.socket",
+        "--socket",
+        "PLUMBLINE_SOCKET",
+        "Socket on which the running agent answers plumbline explain; empty for none.",
+        metavar="FILE",
+        empty_counts=True,
+    ),
     # what a file cannot hold
     _row(
         "run.configFile",

@@ -37,6 +37,9 @@ FOLLOW_S = 1.0
 # A kubelet that has started without its checkpoint gives devices away as soon as it knows its
 # pods, which takes it some tenths of a second; and what it was given it tells of at once.
 FOLLOW_FRESH_S, FRESH_S, FRESH_GRANT_S = 0.1, 5.0, 1.0
+# While pods hold GPUs, so that those that ended count as free where the kubelet does not
+# offer them.
+FOLLOW_HELD_S = 10.0
 # How long the end waits for the driver to let go.
 CLOSE_S = 1.2
 
@@ -57,6 +60,7 @@ class Node:
         holders: Callable[[], Awaitable[Account | None]],
         prepare: Callable[[Snapshot], None],
         publish: Callable[[Snapshot], None],
+        confirmed: Callable[[Ledger], None],
     ) -> None:
         """Remember what to watch; ``start`` does the first look.
 
@@ -65,6 +69,7 @@ class Node:
         ``holders`` returns what containers hold, None when that cannot be known.
         ``prepare`` runs on a worker thread before a snapshot is published: files that must
         exist by the time a container is started with what the snapshot offers.
+        ``confirmed`` is called when the kubelet has said who holds what.
         """
         self.snapshot: Snapshot | None = None
         self.left_behind = False
@@ -73,9 +78,11 @@ class Node:
         self._in_charge = in_charge
         self._prepare = prepare
         self._publish = publish
+        self._confirmed = confirmed
         self._holders = holders
+        self.ledger = Ledger()
+        """Who holds what, as far as is known at this moment."""
         self._health = Health()
-        self._ledger = Ledger()
         self._settling = False
         self._stirred = asyncio.Event()
         self._fresh_until_s = 0.0
@@ -133,8 +140,15 @@ class Node:
     def granted(self, resource: str, devices: Sequence[str]) -> None:
         """Take in what an Allocate gave away."""
         now_s = asyncio.get_running_loop().time()
-        self._ledger = self._ledger.with_grant(resource, devices, at_s=now_s)
+        self.ledger = self.ledger.with_grant(resource, devices, at_s=now_s)
         self._fresh_until_s = max(self._fresh_until_s, now_s + FRESH_GRANT_S)
+        self._stirred.set()
+
+    def outdated(self) -> None:
+        """Take in that the kubelet offers what the ledger takes for held: pods have ended."""
+        self._fresh_until_s = max(
+            self._fresh_until_s, asyncio.get_running_loop().time() + FRESH_GRANT_S
+        )
         self._stirred.set()
 
     def kubelet_restarted(self) -> None:
@@ -185,7 +199,7 @@ class Node:
             return
         self._health = health
         if self.snapshot is not None:
-            self._swap(self.snapshot.with_state(health, self._ledger))
+            self._swap(self.snapshot.with_state(health, self.ledger))
 
     async def _wait(self, failures: int) -> None:
         """Wait until a look is due; meanwhile see GPUs come free of their old names."""
@@ -207,16 +221,18 @@ class Node:
 
     def _follow_s(self) -> float | None:
         withholds = self.snapshot is not None and self.snapshot.catalog.withheld
-        if not (withholds or self._settling or self._ledger.grants):
+        if not (withholds or self._settling or self.ledger.grants or self.ledger.confirmed):
             return None
-        fresh = asyncio.get_running_loop().time() < self._fresh_until_s
-        return FOLLOW_FRESH_S if fresh else FOLLOW_S
+        if asyncio.get_running_loop().time() < self._fresh_until_s:
+            return FOLLOW_FRESH_S
+        waits = withholds or self._settling or self.ledger.grants
+        return FOLLOW_S if waits else FOLLOW_HELD_S
 
     async def _follow(self) -> None:
-        before = self._ledger
+        before = self.ledger
         await self._account()
-        if self._ledger != before and self.snapshot is not None:
-            fresh = self.snapshot.with_state(self._health, self._ledger)
+        if self.ledger != before and self.snapshot is not None:
+            fresh = self.snapshot.with_state(self._health, self.ledger)
             if fresh.catalog != self.snapshot.catalog:
                 self._swap(fresh)
 
@@ -226,13 +242,14 @@ class Node:
         self._settling = account is not None and not account.settled
         if account is None:
             return
-        before, self._ledger = self._ledger, self._ledger.reconciled(account)
-        if self._ledger != before:
+        before, self.ledger = self.ledger, self.ledger.reconciled(account)
+        self._confirmed(self.ledger)
+        if self.ledger != before:
             logs.debug(
                 "holders",
-                held=len(self._ledger.confirmed),
-                unseen=len(self._ledger.unseen),
-                unconfirmed=len(self._ledger.grants),
+                held=len(self.ledger.confirmed),
+                unseen=len(self.ledger.unseen),
+                unconfirmed=len(self.ledger.grants),
             )
 
     async def _look(self) -> None:
@@ -241,7 +258,7 @@ class Node:
         self._health = _merged(self._health, ready.health)
         await self._account()
         await self._prepared(ready)
-        self._swap(ready.with_state(self._health, self._ledger))
+        self._swap(ready.with_state(self._health, self.ledger))
 
     async def _found(self) -> Snapshot:
         """Return what a look found, once this instance is in charge and it is still true."""
@@ -277,7 +294,7 @@ class Node:
             # What the look found out about health is published even so: a full disk must not
             # keep a lost GPU on offer.
             if self.snapshot is not None and self.snapshot.health != self._health:
-                self._swap(self.snapshot.with_state(self._health, self._ledger))
+                self._swap(self.snapshot.with_state(self._health, self.ledger))
             raise
 
     def _note_slow(self) -> None:

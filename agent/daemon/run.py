@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,10 @@ from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
 from agent.serving.backend import SnapshotBackend, offered_devices
 from agent.serving.cdi import publish_specs
+from agent.serving.decisions import Decisions
 from agent.serving.holders import Holders
+from agent.serving.inquiries import Inquiries
+from agent.serving.local_socket import LocalSocket
 from agent.serving.observer import LogObserver
 from agent.telemetry import logs
 from deviceplugin.errors import DevicePluginError
@@ -68,6 +72,7 @@ class Daemon:
         self._resolved = resolved
         self._machine = _machine(resolved)
         self._in_charge = asyncio.Event()
+        self._decisions = Decisions(time.time)
         self._node = Node(
             self._machine,
             _settled(resolved.config, self._machine),
@@ -75,12 +80,23 @@ class Daemon:
             holders=Holders(Path(resolved.options.kubelet_dir)).read,
             prepare=partial(publish_specs, self._machine),
             publish=self._publish,
+            confirmed=self._decisions.confirmed,
         )
         self._plugins = DevicePlugins(
             kubelet_dir=Path(resolved.options.kubelet_dir),
             kubelet_socket=resolved.options.kubelet_socket or None,
-            backend=SnapshotBackend(lambda: self._node.snapshot, granted=self._node.granted),
+            backend=SnapshotBackend(
+                lambda: self._node.snapshot,
+                ledger=lambda: self._node.ledger,
+                granted=self._node.granted,
+                outdated=self._node.outdated,
+                decisions=self._decisions,
+            ),
             observer=LogObserver(restarted=self._node.kubelet_restarted),
+        )
+        inquiries = Inquiries(decisions=self._decisions)
+        self._local_socket = LocalSocket(
+            lambda question: inquiries.answer(question, self._node.snapshot, self._node.ledger)
         )
         self._stop = asyncio.Event()
 
@@ -121,14 +137,22 @@ class Daemon:
             for task in background:
                 task.cancel()
             # At once, not one after the other: both may have to wait for somebody.
-            await asyncio.gather(self._plugins.close(), self._node.close())
+            await asyncio.gather(
+                self._plugins.close(), self._node.close(), self._local_socket.close()
+            )
             serving.cancel()
 
     async def _take_over_and_serve(self) -> None:
         # A second instance reads the node, so as to be ready, and touches nothing before this.
         await self._plugins.take()
         self._in_charge.set()
+        await self._open_local_socket()
         await self._plugins.run()
+
+    async def _open_local_socket(self) -> None:
+        named = self._resolved.config.plumbline.socket
+        if named is not None:
+            await self._local_socket.open(self._machine.path(named))
 
     async def _look_after_node(self) -> None:
         try:

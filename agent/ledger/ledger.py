@@ -104,6 +104,15 @@ class Ledger:
             ),
         )
 
+    def devices(self) -> frozenset[str]:
+        """Return every device that a container holds, as far as is known."""
+        held = (*self.confirmed, *(grant.allocation for grant in self.grants))
+        return frozenset(each.device for each in held)
+
+    def holders(self) -> dict[str, str]:
+        """Return who holds a device, by device, where the kubelet has told."""
+        return {each.device: each.holder for each in self.confirmed if each.holder is not None}
+
     def held_unknown_to_kubelet(self, gpu: str, resource: str) -> Allocation | None:
         """Return an Allocation of a GPU that the kubelet does not count against ``resource``."""
         forgotten = (a for a in self.forgotten if a.gpu == gpu)

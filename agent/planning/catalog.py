@@ -55,6 +55,14 @@ class Catalog:
         """Return one device of a resource by id."""
         return next((d for d in self.resources.get(resource, ()) if d.id == device), None)
 
+    def is_divided(self, resource: str) -> bool:
+        """Return True for a resource of shares: replicas of GPUs, or MIG instances."""
+        return any(device.id != device.gpu for device in self.resources.get(resource, ())[:1])
+
+    def parents(self, resource: str) -> dict[str, str]:
+        """Return the GPU behind every device of a resource."""
+        return {device.id: device.gpu for device in self.resources.get(resource, ())}
+
 
 def build_catalog(
     inventory: Inventory,

@@ -6,12 +6,14 @@ node. Same table, same request: same answer, whatever the order of the ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from agent._native import Choice, PlacementEngine, PlacementPolicy
 from agent.model.inventory import Gpu, Inventory
+from agent.planning.explanation import Explanation, Left, first_difference, places
 from agent.planning.placement_model import PlacementModel, build_model
 
 T = TypeVar("T")
@@ -36,56 +38,28 @@ class Request:
     """How many NICs are wanted beside the GPUs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """What stays free for requests of one size."""
-
-    size: int
-    count: int
-    """How many disjoint sets as good as the best of the whole node."""
-    min_pair_gbps: int
-    """Slowest pair of the best set left; 0 where none of the size is left."""
-    gpus: tuple[str, ...]
-    """That set."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Why this set."""
-
-    key: Mapping[str, int]
-    """What sets were compared by, in this order; larger is better."""
-    ring_gbps: int | None
-    """Slowest hop of the best ring through the set; None for fewer than two GPUs."""
-    min_pair_gbps: int | None
-    mean_pair_gbps: float | None
-    numa_nodes: tuple[int, ...]
-    sockets: tuple[int, ...]
-    rails: tuple[str, ...]
-    """Usable NICs beside the set."""
-    limiting_pair: tuple[str, str] | None
-    limiting_path: str | None
-    """What joins that pair: ``NV18``, ``PIX``."""
-    runner_up: tuple[str, ...] | None
-    """The best set that was not chosen; None when there was no other."""
-    lost_at: str | None
-    """The first place of the key at which it lost."""
-    left: tuple[Left, ...]
-    exact: bool
-    """No set is better; False when the search was cut short."""
-
-    @property
-    def left_words(self) -> str:
-        """Return what stays free in a word, as ``2x4 1x8``."""
-        return " ".join(f"{each.count}x{each.size}" for each in self.left) or "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The chosen devices, in stable order, and why."""
+    """The chosen devices, in stable order, and why; the reasons are worked out when asked for."""
 
-    devices: tuple[str, ...]
-    explanation: Explanation
+    def __init__(
+        self,
+        devices: tuple[str, ...],
+        explain: Callable[[], Explanation],
+        *,
+        gpus: tuple[str, ...] | None = None,
+    ) -> None:
+        """``gpus`` are those behind the devices, where the devices are no GPUs themselves.
+
+        ``explain`` is called once at most, and not while the kubelet waits for an answer.
+        """
+        self.devices = devices
+        self.gpus = devices if gpus is None else gpus
+        self._explain = explain
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """Return why these devices."""
+        return self._explain()
 
 
 class PlacementTable:
@@ -94,8 +68,8 @@ class PlacementTable:
     def __init__(self, inventory: Inventory, gpus: Sequence[Gpu]) -> None:
         """Model ``gpus`` and let the engine tabulate them."""
         self.model = build_model(inventory, sorted(gpus, key=lambda g: g.address)[:_MOST_DEVICES])
-        self._bits = {uuid: 1 << rank for rank, uuid in enumerate(self.model.uuids)}
-        self._engine = _engine(self.model)
+        self._ranks = {uuid: rank for rank, uuid in enumerate(self.model.uuids)}
+        self.engine = _engine(self.model)
 
     def choose(self, request: Request) -> Placement:
         """Return the best set. Never raises: an impossible request gets the nearest answer.
@@ -106,10 +80,10 @@ class PlacementTable:
         offered = sorted({*request.available, *request.must_include})
         must = sorted(set(request.must_include))[: request.size]
         available = self._mask(offered)
-        strangers = [uuid for uuid in must if uuid not in self._bits]
+        strangers = [uuid for uuid in must if uuid not in self._ranks]
         size = max(0, min(request.size - len(strangers), available.bit_count()))
         free = available | self._mask(request.free)
-        choice = self._engine.choose(
+        choice = self.engine.choose(
             available=available,
             must=self._mask(must),
             size=size,
@@ -117,19 +91,16 @@ class PlacementTable:
             policy=request.policy,
             rails_wanted=request.rails,
         )
-        chosen = [*self._uuids(choice.chosen), *strangers]
+        chosen = [*self.uuids(choice.chosen), *strangers]
         chosen += [uuid for uuid in offered if uuid not in chosen][: request.size - len(chosen)]
-        return Placement(devices=tuple(chosen), explanation=self._explain(choice, free))
+        return Placement(tuple(chosen), lambda: self._explain(choice, free))
 
     def _explain(self, choice: Choice, free: int) -> Explanation:
         model, mask = self.model, choice.chosen
         pairs = mask.bit_count() * (mask.bit_count() - 1) // 2
         limit = choice.limiting_pair
         return Explanation(
-            key={
-                term.name.lower(): value
-                for term, value in zip(choice.terms, choice.key, strict=True)
-            },
+            key=places(choice.terms, choice.key),
             ring_gbps=choice.ring_gbps,
             min_pair_gbps=choice.min_pair_gbps,
             mean_pair_gbps=round(choice.sum_pair_gbps / pairs, 1) if pairs else None,
@@ -138,25 +109,30 @@ class PlacementTable:
             rails=_named(model.rails, model.rail_names, mask),
             limiting_pair=(model.uuids[limit[0]], model.uuids[limit[1]]) if limit else None,
             limiting_path=model.pair_words[limit[0]][limit[1]] if limit else None,
-            runner_up=None if choice.runner_up is None else self._uuids(choice.runner_up),
+            runner_up=None if choice.runner_up is None else self.uuids(choice.runner_up),
             lost_at=_lost_at(choice),
             left=self._left(free & ~mask),
             exact=choice.exact,
         )
 
     def _left(self, free: int) -> tuple[Left, ...]:
-        found = ((size, *self._engine.largest_aligned(free, size)) for size in SIZES)
+        found = ((size, *self.engine.largest_aligned(free, size)) for size in SIZES)
         return tuple(
-            Left(size=size, count=count, min_pair_gbps=gbps, gpus=self._uuids(mask))
+            Left(size=size, count=count, min_pair_gbps=gbps, gpus=self.uuids(mask))
             for size, count, gbps, mask in found
             if mask
         )
 
-    def _mask(self, uuids: Iterable[str]) -> int:
-        return sum(self._bits.get(uuid, 0) for uuid in set(uuids))
+    def rank(self, uuid: str) -> int | None:
+        """Return the engine's number of a GPU; None for one that it does not know."""
+        return self._ranks.get(uuid)
 
-    def _uuids(self, mask: int) -> tuple[str, ...]:
-        return tuple(uuid for uuid, bit in self._bits.items() if mask & bit)
+    def uuids(self, mask: int) -> tuple[str, ...]:
+        """Return the GPUs of an engine's mask, in the order of ranks."""
+        return tuple(uuid for rank, uuid in enumerate(self.model.uuids) if mask >> rank & 1)
+
+    def _mask(self, uuids: Iterable[str]) -> int:
+        return sum(1 << self._ranks[uuid] for uuid in set(uuids) if uuid in self._ranks)
 
 
 def _engine(model: PlacementModel) -> PlacementEngine:
@@ -178,8 +154,7 @@ def _engine(model: PlacementModel) -> PlacementEngine:
 def _lost_at(choice: Choice) -> str | None:
     if choice.runner_up_key is None:
         return None
-    places = zip(choice.terms, choice.key, choice.runner_up_key, strict=True)
-    return next((term.name.lower() for term, won, lost in places if won != lost), None)
+    return first_difference(choice.terms, choice.key, choice.runner_up_key)
 
 
 def _named(bits: Sequence[int], names: Sequence[T], mask: int) -> tuple[T, ...]:

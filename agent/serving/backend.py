@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import ParamSpec
 from uuid import uuid4
 
+from agent.ledger.ledger import Ledger
 from agent.model.errors import HardwareError
 from agent.model.inventory import Gpu
 from agent.planning import cdi
 from agent.planning.catalog import Catalog
+from agent.planning.decision import Question
 from agent.planning.device_list import DeviceList, Offer, list_devices
-from agent.planning.placement import Request
+from agent.planning.preference import free_gpus, prefer
 from agent.planning.snapshot import Snapshot
-from agent.telemetry import logs
+from agent.serving.decisions import Decisions
 from deviceplugin.backend import Backend
 from deviceplugin.errors import AllocationRefused
 from deviceplugin.values import (
@@ -23,6 +28,8 @@ from deviceplugin.values import (
     PreferenceRequest,
 )
 
+P = ParamSpec("P")
+
 
 class SnapshotBackend(Backend):
     """Reads whatever snapshot is current at the moment of the call."""
@@ -31,42 +38,45 @@ class SnapshotBackend(Backend):
         self,
         current: Callable[[], Snapshot | None],
         *,
+        ledger: Callable[[], Ledger],
         granted: Callable[[str, Sequence[str]], None],
+        outdated: Callable[[], None],
+        decisions: Decisions,
     ) -> None:
         """``current`` returns the snapshot, or None before the first look.
 
-        ``granted`` is told the resource and the devices of every Allocate that succeeds.
+        ``ledger`` returns what is known of who holds what. ``granted`` is told the resource and
+        the devices of every Allocate that succeeds; ``outdated`` is called when the kubelet
+        offers what the ledger takes for held.
         """
         self._current = current
+        self._ledger = ledger
         self._granted = granted
+        self._outdated = outdated
+        self._decisions = decisions
 
     def prefer(self, resource: str, request: PreferenceRequest) -> Sequence[str]:
-        """Return the best-aligned devices, and log why."""
-        snapshot = self._snapshot(resource)
-        placement = snapshot.placement.choose(
-            Request(
-                available=request.available,
-                must_include=request.must_include,
-                size=request.size,
-            )
+        """Return the best devices; why is worked out and logged after the answer is out."""
+        snapshot, ledger = self._snapshot(resource), self._ledger()
+        placement = prefer(
+            snapshot,
+            ledger,
+            resource,
+            available=request.available,
+            must_include=request.must_include,
+            size=request.size,
         )
-        why = placement.explanation
-        logs.soon(
-            "placement",
+        question = Question(
+            snapshot=snapshot,
             resource=resource,
-            generation=snapshot.generation,
-            chosen=placement.devices,
+            size=request.size,
             offered=len(request.available),
-            numa_nodes=why.numa_nodes,
-            ring_gbps=why.ring_gbps,
-            limiting_pair=why.limiting_pair or "none",
-            limiting_path=why.limiting_path or "none",
-            rails=why.rails or "none",
-            runner_up=why.runner_up or "none",
-            lost_at=why.lost_at or "none",
-            left=why.left_words,
-            exact=why.exact,
+            free=tuple({*free_gpus(snapshot.catalog, ledger), *_whole(snapshot, request)}),
+            preferred=placement,
         )
+        _soon(self._decisions.asked, question)
+        if not ledger.devices().isdisjoint({*request.available} - {*request.must_include}):
+            self._outdated()
         return placement.devices
 
     def allocate(self, resource: str, device_ids: Sequence[str]) -> ContainerAllocation:
@@ -87,8 +97,16 @@ class SnapshotBackend(Backend):
             answer = list_devices(gpus, flags, offer, request_id=str(uuid4()))
         except HardwareError as error:
             raise AllocationRefused(str(error)) from error
+        unasked = Question(
+            snapshot=snapshot,
+            resource=resource,
+            size=len(device_ids),
+            offered=0,
+            free=free_gpus(snapshot.catalog, self._ledger()),
+            preferred=None,
+        )
         self._granted(resource, device_ids)
-        logs.soon("allocated", resource=resource, devices=tuple(device_ids))
+        _soon(self._decisions.allocated, unasked, tuple(device_ids))
         return _allocation(answer)
 
     def _snapshot(self, resource: str) -> Snapshot:
@@ -96,6 +114,16 @@ class SnapshotBackend(Backend):
         if snapshot is None:
             raise AllocationRefused(f"{resource}: the node's GPUs have not been read yet")
         return snapshot
+
+
+def _soon(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call in the loop's next turn: an RPC's answer goes out before that."""
+    asyncio.get_running_loop().call_soon(partial(call, *args, **kwargs))
+
+
+def _whole(snapshot: Snapshot, request: PreferenceRequest) -> tuple[str, ...]:
+    """Return the GPUs of an offer: what the kubelet offers is free, whatever is written down."""
+    return tuple(id_ for id_ in request.available if snapshot.gpu(id_) is not None)
 
 
 def offered_devices(catalog: Catalog) -> Mapping[str, tuple[Device, ...]]:

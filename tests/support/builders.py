@@ -1,6 +1,16 @@
 """Inventory values for tests, each fact overridable by name."""
 
-from agent.model.inventory import Gpu, Inventory, NumaNode, PciAddress, PcieLink
+from itertools import combinations
+
+from agent.model.inventory import (
+    Distance,
+    Gpu,
+    Inventory,
+    NumaNode,
+    PairDistance,
+    PciAddress,
+    PcieLink,
+)
 
 UNKNOWN_PCIE = PcieLink(
     max_generation=None, max_width=None, current_generation=None, current_width=None
@@ -55,3 +65,15 @@ def inventory(*gpus, **facts):
         "pairs": (),
     }
     return Inventory(**{**values, **facts})
+
+
+def pairs_by_node(gpus, *, within="NODE", across="SYS"):
+    """Distances that only the NUMA nodes decide."""
+    return tuple(
+        PairDistance(
+            a=a.uuid,
+            b=b.uuid,
+            distance=Distance(within if a.numa_node == b.numa_node else across),
+        )
+        for a, b in combinations(gpus, 2)
+    )

@@ -6,6 +6,7 @@ import pytest
 from agent.config.checks import NOT_YET, find_clashes
 from agent.config.document import read_document
 from agent.config.flags import resolve
+from agent.config.own import PlacementPolicy, PlacementRules, ResourcePolicy
 from agent.config.schema import Config, MigStrategy
 from agent.config.sharing import ReplicatedResource, SharedResources, full_name
 from agent.config.tree import leaves
@@ -107,6 +108,19 @@ def test_mps_shares_no_mig_devices_and_serves_so_many():
 
     assert any("cannot be combined with flags.migStrategy mixed" in line for line in lines)
     assert "sharing.mps.resources[0].replicas 49 is more than MPS serves; at most 48" in lines
+
+
+def test_a_resource_has_one_policy():
+    rules = PlacementRules(
+        resources=tuple(
+            ResourcePolicy(name=name, policy=PlacementPolicy.PACK)
+            for name in ("gpu", "h100", "nvidia.com/gpu")
+        )
+    )
+
+    assert clashes(plumbline__placement=rules) == [
+        "plumbline.placement.resources[2].name 'nvidia.com/gpu' stands twice; join the two entries"
+    ]
 
 
 def test_a_resource_is_shared_once():

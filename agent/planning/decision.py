@@ -1,0 +1,122 @@
+"""A decision about one container's devices, and how good it was. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from agent.planning.answer import Answer, answer_of
+from agent.planning.placement import Placement, Request
+from agent.planning.preference import policy
+from agent.planning.snapshot import Snapshot
+
+
+class Quality(StrEnum):
+    """How what was given compares with what was free on the node."""
+
+    BEST = "best"  # no better set was free
+    OFFER = "offer"  # the best of what the kubelet offered; it left better GPUs out
+    KUBELET = "kubelet"  # the kubelet chose, by itself or against the preference
+    DIVIDED = "divided"  # shares of GPUs, which have keys of their own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the kubelet asked for one container, and what it was answered."""
+
+    snapshot: Snapshot
+    resource: str
+    size: int
+    offered: int
+    """How many devices it left to choose from; 0 when it did not ask."""
+    free: tuple[str, ...]
+    """UUIDs of the GPUs that were free on the node."""
+    preferred: Placement | None
+    """None when it did not ask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """What was given, and the best that was free on the node if that is something else."""
+
+    given: Placement
+    better: Placement | None
+    quality: Quality
+
+
+def weigh(question: Question, devices: Sequence[str]) -> Weighed:
+    """Compare what was given with all that was free: what the question found, and the devices."""
+    snapshot, preferred = question.snapshot, question.preferred
+    as_preferred = preferred is not None and set(preferred.devices) == set(devices)
+    if snapshot.catalog.is_divided(question.resource):
+        given = preferred if preferred is not None and as_preferred else _shares(question, devices)
+        return Weighed(given=given, better=None, quality=Quality.DIVIDED)
+    own = snapshot.catalog.parents(question.resource).keys()
+    given = preferred if preferred is not None and as_preferred else _best(question, devices)
+    best = _best(question, {*devices, *(own & set(question.free))}, size=len(devices))
+    if not beats(best, given):
+        return Weighed(given=given, better=None, quality=Quality.BEST)
+    quality = Quality.OFFER if as_preferred else Quality.KUBELET
+    return Weighed(given=given, better=best, quality=quality)
+
+
+def beats(one: Placement, other: Placement) -> bool:
+    """Return whether one set of a size is better than another, not only before it in order."""
+    ranks = [list(placement.explanation.key.values())[:-1] for placement in (one, other)]
+    return ranks[0] > ranks[1]
+
+
+def document(question: Question, weighed: Weighed | None) -> dict[str, Any]:
+    """Return all that is recorded of a decision (docs/placement.md); None: not allocated yet."""
+    snapshot, preferred = question.snapshot, question.preferred
+    known = (*snapshot.inventory.gpus, *snapshot.departed)
+    index = {gpu.uuid: gpu.index for gpu in known}
+
+    def said(placement: Placement | None) -> Answer | None:
+        return None if placement is None else answer_of(placement, index)
+
+    given = preferred if weighed is None else weighed.given
+    return {
+        "generation": snapshot.generation,
+        "size": question.size,
+        "offered": question.offered,
+        "free": sorted(index[uuid] for uuid in question.free if uuid in index),
+        "policy": _policy_name(question),
+        "quality": None if weighed is None else weighed.quality,
+        "answer": said(given),
+        "preferred": None if given is preferred else said(preferred),
+        "better": None if weighed is None else said(weighed.better),
+    }
+
+
+def _policy_name(question: Question) -> str:
+    config = question.snapshot.config
+    if question.snapshot.catalog.is_divided(question.resource):
+        return config.flags.plugin.shared_devices_allocation_policy.value
+    return config.plumbline.placement.policy_of(question.resource).value
+
+
+def _best(question: Question, of: Iterable[str], *, size: int | None = None) -> Placement:
+    """Return the best of some devices; by default all of them, to know their key."""
+    available = tuple(of)
+    snapshot = question.snapshot
+    return snapshot.placement.choose(
+        Request(
+            available=available,
+            size=len(available) if size is None else size,
+            free=question.free,
+            policy=policy(snapshot.config, question.resource),
+        )
+    )
+
+
+def _shares(question: Question, devices: Sequence[str]) -> Placement:
+    """Return what can be said of shares that the kubelet chose: what their GPUs are together."""
+    parents = question.snapshot.catalog.parents(question.resource)
+    gpus = tuple(dict.fromkeys(parents.get(device, device) for device in devices))
+    whole = question.snapshot.placement.choose(
+        Request(available=gpus, size=len(gpus), free=question.free)
+    )
+    return Placement(tuple(devices), lambda: whole.explanation, gpus=gpus)

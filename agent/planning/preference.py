@@ -1,0 +1,80 @@
+"""What the kubelet is told to prefer: request, snapshot and Ledger in, Placement out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent import _native
+from agent._native import SharePolicy
+from agent.config.own import PlacementPolicy
+from agent.config.schema import Config
+from agent.ledger.ledger import Ledger
+from agent.planning.catalog import Catalog
+from agent.planning.placement import Placement, Request
+from agent.planning.shares import ShareRequest, choose_shares
+from agent.planning.snapshot import Snapshot
+
+
+def prefer(
+    snapshot: Snapshot,
+    ledger: Ledger,
+    resource: str,
+    *,
+    available: Sequence[str],
+    must_include: Sequence[str],
+    size: int,
+) -> Placement:
+    """Return the devices of a resource that are best for one container. Never raises."""
+    free = free_gpus(snapshot.catalog, ledger)
+    if snapshot.catalog.is_divided(resource):
+        parents = snapshot.catalog.parents(resource)
+        request = ShareRequest(
+            available=tuple(available),
+            must_include=tuple(must_include),
+            size=size,
+            parents=parents,
+            held=ledger.devices() & parents.keys(),
+            free_gpus=free,
+            policy=share_policy(snapshot.config),
+        )
+        return choose_shares(snapshot.placement, request)
+    return snapshot.placement.choose(
+        Request(
+            available=tuple(available),
+            must_include=tuple(must_include),
+            size=size,
+            free=free,
+            policy=policy(snapshot.config, resource),
+        )
+    )
+
+
+def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:
+    """Return the whole GPUs that the node can still give, under whatever name.
+
+    The kubelet offers what suits the NUMA nodes it has in mind; what a choice leaves behind
+    is counted on the whole node.
+    """
+    held = ledger.devices()
+    return tuple(
+        device.gpu
+        for resource, devices in catalog.resources.items()
+        if not catalog.is_divided(resource)
+        for device in devices
+        if device.healthy and device.id not in held
+    )
+
+
+def engine_policy(policy: PlacementPolicy) -> _native.PlacementPolicy:
+    """Return what the engine calls a policy of the configuration."""
+    return _native.PlacementPolicy[policy.name]
+
+
+def policy(config: Config, resource: str) -> _native.PlacementPolicy:
+    """Return the engine's policy for a resource."""
+    return engine_policy(config.plumbline.placement.policy_of(resource))
+
+
+def share_policy(config: Config) -> SharePolicy:
+    """Return the engine's policy for shares of GPUs."""
+    return SharePolicy[config.flags.plugin.shared_devices_allocation_policy.name]

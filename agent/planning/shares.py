@@ -1,0 +1,142 @@
+"""Chooses which shares of GPUs a request gets: replicas, or MIG instances of one profile.
+
+Shares of one GPU are alike, so the search is over counts per GPU, and exact. What is taken
+already is counted from the node's own state: the kubelet offers only a part of what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agent._native import ShareChoice, SharePolicy
+from agent.planning.explanation import Explanation, first_difference, places
+from agent.planning.placement import Placement, PlacementTable, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareRequest:
+    """``size`` shares out of ``available``, among them all of ``must_include``."""
+
+    available: tuple[str, ...]
+    must_include: tuple[str, ...] = ()
+    size: int
+    parents: Mapping[str, str]
+    """UUID of the GPU behind every share of the resource, taken ones too, by the share's id."""
+    held: Collection[str] = ()
+    """Shares that containers hold, as far as the node knows."""
+    free_gpus: tuple[str, ...] = ()
+    """GPUs of which nothing is held, for what is said of what stays free."""
+    policy: SharePolicy = SharePolicy.DISTRIBUTED
+
+
+def choose_shares(table: PlacementTable, request: ShareRequest) -> Placement:
+    """Return the best shares. Never raises: an impossible request gets the nearest answer."""
+    counts = _Counts.of(table, request)
+    choice = counts.choose(table, request.policy)
+    taken = _pick(table, choice.counts, request)
+    offered = sorted({*request.available, *request.must_include}, key=_natural)
+    taken += [id_ for id_ in offered if id_ not in set(taken)][: request.size - len(taken)]
+    return Placement(
+        tuple(taken),
+        lambda: _explain(table, request, counts, choice),
+        gpus=tuple(dict.fromkeys(request.parents.get(id_, id_) for id_ in taken)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Shares per GPU, by rank."""
+
+    free: tuple[int, ...]
+    held: tuple[int, ...]
+    total: tuple[int, ...]
+    must: tuple[int, ...]
+    size: int
+
+    @classmethod
+    def of(cls, table: PlacementTable, request: ShareRequest) -> _Counts:
+        parents = request.parents
+        must = sorted(set(request.must_include), key=_natural)[: max(0, request.size)]
+        offered = {*request.available, *must}
+
+        def count(ids: Iterable[str]) -> tuple[int, ...]:
+            found = [0] * max(1, len(table.model.uuids))
+            for id_ in ids:
+                rank = table.rank(parents.get(id_, ""))
+                if rank is not None:
+                    found[rank] += 1
+            return tuple(found)
+
+        return cls(
+            free=count(offered),
+            # What is offered is free, whatever is still written down about it.
+            held=count(set(request.held) - offered),
+            total=count({*parents, *offered}),
+            must=count(must),
+            size=max(0, request.size - sum(table.rank(parents.get(m, "")) is None for m in must)),
+        )
+
+    def choose(self, table: PlacementTable, policy: SharePolicy) -> ShareChoice:
+        return table.engine.choose_shares(
+            free=self.free,
+            total=self.total,
+            must=self.must,
+            size=self.size,
+            policy=policy,
+        )
+
+    def without(self, rank: int) -> _Counts:
+        """Return the same request with nothing on offer of one GPU."""
+        return replace(self, free=tuple(0 if i == rank else n for i, n in enumerate(self.free)))
+
+
+def _pick(table: PlacementTable, counts: Sequence[int], request: ShareRequest) -> list[str]:
+    """Return ids for counts: those that must be, then the lowest of each GPU."""
+    must = set(request.must_include)
+    wanted = dict(zip(table.model.uuids, counts, strict=False))
+    picked: list[str] = []
+    for id_ in sorted({*request.available, *must}, key=lambda i: (i not in must, _natural(i))):
+        parent = request.parents.get(id_, "")
+        if parent in wanted:
+            if wanted[parent] > 0:
+                wanted[parent] -= 1
+                picked.append(id_)
+        elif id_ in must and len(picked) < request.size:
+            picked.append(id_)
+    return picked
+
+
+def _explain(
+    table: PlacementTable, request: ShareRequest, counts: _Counts, choice: ShareChoice
+) -> Explanation:
+    chosen = tuple(uuid for uuid, n in zip(table.model.uuids, choice.counts, strict=False) if n)
+    # What the GPUs are to each other is said of them as of whole ones.
+    whole = table.choose(Request(available=chosen, size=len(chosen), free=request.free_gpus))
+    second = _runner_up(table, request.policy, counts, choice)
+    return replace(
+        whole.explanation,
+        key=places(choice.terms, choice.key),
+        runner_up=None if second is None else table.uuids(second.parents),
+        lost_at=second and first_difference(choice.terms, choice.key, second.key),
+        exact=choice.exact,
+    )
+
+
+def _runner_up(
+    table: PlacementTable, policy: SharePolicy, counts: _Counts, choice: ShareChoice
+) -> ShareChoice | None:
+    """Return the best answer that does without one of the chosen GPUs."""
+    given = sum(choice.counts)
+    others = [
+        counts.without(rank).choose(table, policy)
+        for rank, n in enumerate(choice.counts)
+        if n and not counts.must[rank]
+    ]
+    return max((c for c in others if sum(c.counts) == given), key=lambda c: c.key, default=None)
+
+
+def _natural(id_: str) -> tuple[str, int, str]:
+    """Order replicas by number: ``::2`` before ``::10``."""
+    parent, _, number = id_.partition("::")
+    return parent, int(number) if number.isdecimal() else 0, number

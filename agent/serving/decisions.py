@@ -1,0 +1,155 @@
+"""The last decisions about devices, each with its reasons, for who asks afterwards."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from agent.ledger.ledger import Ledger
+from agent.planning.decision import Question, Weighed, document, weigh
+from agent.telemetry import logs
+
+KEPT = 1000
+# The kubelet allocates right after it asked; what comes later was not asked for.
+_SAME_ADMISSION_S = 10.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Decision:
+    """One container's devices."""
+
+    number: int
+    at_s: float
+    """Seconds since 1970."""
+    resource: str
+    devices: tuple[str, ...]
+    """Those preferred, and once ``allocated`` those that the kubelet gave."""
+    recorded: bytes
+    """The document, encoded: a thousand of these are kept."""
+    allocated: bool = False
+    pod: str | None = None
+
+
+@dataclass(slots=True)
+class Decisions:
+    """Joins the kubelet's question, its Allocate, and the pod that it was for."""
+
+    now_s: Callable[[], float]
+    noted: Callable[[Question, Weighed], None] = lambda *_: None
+    """Told of every allocation."""
+    _kept: deque[Decision] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _open: dict[str, tuple[Question, Decision]] = field(default_factory=dict)
+    """By resource what was asked last: the kubelet admits one pod at a time, and allocates
+    right after it asked."""
+    _last: int = 0
+
+    def asked(self, question: Question) -> None:
+        """Take in a preference that was answered, and log why."""
+        assert question.preferred is not None  # noqa: S101 - it was answered
+        decision = self._add(question, question.preferred.devices, None)
+        self._open[question.resource] = question, decision
+        why = question.preferred.explanation
+        logs.event(
+            "placement",
+            decision=decision.number,
+            resource=question.resource,
+            generation=question.snapshot.generation,
+            chosen=decision.devices,
+            offered=question.offered,
+            numa_nodes=why.numa_nodes,
+            ring_gbps=why.ring_gbps,
+            limiting_pair=why.limiting_pair or "none",
+            limiting_path=why.limiting_path or "none",
+            rails=why.rails or "none",
+            runner_up=why.runner_up or "none",
+            lost_at=why.lost_at or "none",
+            left=why.left_words,
+            exact=why.exact,
+        )
+
+    def allocated(self, unasked: Question, devices: Sequence[str]) -> None:
+        """Take in what the kubelet allocated; ``unasked`` is what stood before it, if it did
+        not ask for a preference.
+        """
+        question, decision = self._open.pop(unasked.resource, (unasked, None))
+        late = decision is not None and self.now_s() - decision.at_s > _SAME_ADMISSION_S
+        if late or question.size != len(devices):
+            question, decision = unasked, None
+        weighed = weigh(question, devices)
+        if decision is None:
+            decision = self._add(question, tuple(devices), weighed)
+        else:
+            decision.devices = tuple(devices)
+            decision.recorded = _encoded(question, weighed)
+        decision.allocated = True
+        logs.event(
+            "allocated",
+            resource=question.resource,
+            devices=decision.devices,
+            decision=decision.number,
+            quality=weighed.quality,
+            better=weighed.better.devices if weighed.better else "none",
+        )
+        self.noted(question, weighed)
+
+    def confirmed(self, ledger: Ledger) -> None:
+        """Learn from the kubelet whose devices they were."""
+        holders = ledger.holders()
+        for decision in reversed(self._kept):
+            if not holders:
+                return
+            if decision.allocated:
+                names = {holders.pop(device, None) for device in decision.devices}
+                if decision.pod is None and len(names) == 1:
+                    _name(decision, names.pop())
+
+    def find(self, *, pod: str | None = None, last: int = KEPT) -> list[dict[str, Any]]:
+        """Return the last decisions as documents, the newest at the end.
+
+        ``pod`` is ``namespace/name``, or a name in any namespace.
+        """
+        return [_whole(each) for each in self._kept if pod is None or _is_of(each, pod)][-last:]
+
+    def _add(
+        self, question: Question, devices: tuple[str, ...], weighed: Weighed | None
+    ) -> Decision:
+        self._last += 1
+        decision = Decision(
+            number=self._last,
+            at_s=self.now_s(),
+            resource=question.resource,
+            devices=devices,
+            recorded=_encoded(question, weighed),
+        )
+        self._kept.append(decision)
+        return decision
+
+
+def _name(decision: Decision, pod: str | None) -> None:
+    if pod is not None:
+        decision.pod = pod
+        logs.event("allocated_to", decision=decision.number, pod=pod)
+
+
+def _encoded(question: Question, weighed: Weighed | None) -> bytes:
+    return msgspec.json.encode(document(question, weighed))
+
+
+def _is_of(decision: Decision, pod: str) -> bool:
+    return decision.pod is not None and pod in {decision.pod, decision.pod.partition("/")[2]}
+
+
+def _whole(decision: Decision) -> dict[str, Any]:
+    return {
+        "number": decision.number,
+        "at_s": decision.at_s,
+        "pod": decision.pod,
+        "resource": decision.resource,
+        "devices": list(decision.devices),
+        "allocated": decision.allocated,
+        **msgspec.json.decode(decision.recorded),
+    }

@@ -1,0 +1,61 @@
+"""What the running agent answers on its local socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.ledger.ledger import Ledger
+from agent.model.errors import ConfigError, HardwareError
+from agent.planning.preference import free_gpus
+from agent.planning.snapshot import Snapshot
+from agent.serving.decisions import KEPT, Decisions
+from agent.serving.local_socket import check_word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiries:
+    """Answers from memory."""
+
+    decisions: Decisions
+
+    def answer(
+        self, request: Mapping[str, Any], snapshot: Snapshot | None, ledger: Ledger
+    ) -> object:
+        """Return the answer to a question; raise PlumblineError for one that has none."""
+        match check_word(request, "ask", str):
+            case "decisions":
+                last = check_word(request, "last", int)
+                return self.decisions.find(
+                    pod=check_word(request, "pod", str),
+                    last=KEPT if last is None else max(1, last),
+                )
+            case "node":
+                return _node(snapshot, ledger)
+            case other:
+                raise ConfigError(f"ask is {other!r}; what can be asked is decisions, node")
+
+
+def _node(snapshot: Snapshot | None, ledger: Ledger) -> dict[str, object]:
+    if snapshot is None:
+        raise HardwareError("the agent has not read this node's GPUs yet")
+    holders = ledger.holders()
+    return {
+        "generation": snapshot.generation,
+        "free_gpus": sorted(free_gpus(snapshot.catalog, ledger)),
+        "resources": {
+            resource: [
+                {
+                    "id": device.id,
+                    "gpu": device.gpu,
+                    "numa_nodes": list(device.numa_nodes),
+                    "unhealthy": device.reason,
+                    "held": device.id in ledger.devices(),
+                    "holder": holders.get(device.id),
+                }
+                for device in devices
+            ]
+            for resource, devices in snapshot.catalog.resources.items()
+        },
+    }
