@@ -83,11 +83,23 @@ def _lines(decision: Mapping[str, Any]) -> Iterator[str]:
         yield "not allocated: the pod was rejected, or the kubelet is still at it"
         return
     yield f"{decision['quality']}: {_QUALITY[decision['quality']]}"
+    yield from _nics(decision["nics"])
     if decision["preferred"] is not None:
         yield f"preferred were GPUs {answers.numbers(decision['preferred']['gpus'])}"
     if decision["better"] is not None:
         yield "better on the node:"
         yield from (f"  {line}" for line in answers.lines(decision["better"]))
+
+
+def _nics(nics: Mapping[str, Any] | None) -> Iterator[str]:
+    if nics is None:
+        return
+    for rail in nics["given"]:
+        others = rail["shared_with"]
+        shared = f", shared with {others} other container{'s'[: others != 1]}" if others else ""
+        yield f"given {rail['nic']} for GPU{rail['gpu']} ({rail['distance']}{shared})"
+    for each in nics["missing"]:
+        yield f"no NIC for GPU{each['gpu']}: {each['reason']}"
 
 
 def _question(decision: Mapping[str, Any]) -> str:

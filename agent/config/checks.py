@@ -113,6 +113,12 @@ def _combinations(config: Config, unread: Collection[str]) -> Iterator[Clash]:
             path="sharing.mps",
             message="cannot be combined with flags.migStrategy mixed: MPS shares no MIG devices",
         )
+    if config.plumbline.nics.enabled and flags.mofed_enabled:
+        yield Clash(
+            path="flags.mofedEnabled",
+            message="cannot be combined with plumbline.nics.enabled: it gives every NIC to every "
+            "container; keep one of the two",
+        )
     if flags.plugin.uses_cdi and flags.device_discovery_strategy is DiscoveryStrategy.TEGRA:
         yield Clash(
             path="flags.plugin.deviceListStrategy",

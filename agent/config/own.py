@@ -101,6 +101,37 @@ class PlacementRules(Section, frozen=True, kw_only=True):
         return next(own, self.policy)
 
 
+class Nics(Section, frozen=True, kw_only=True):
+    """``plumbline.nics``: NICs given together with GPUs."""
+
+    enabled: bool = False
+    """Off: a container gets RDMA devices by other means, or none."""
+    per_gpu: Annotated[int, Meta(ge=1, le=8, description="a whole number from 1 to 8")] = 1
+    """How many NICs each GPU should have."""
+    shared: bool = True
+    """Give a NIC that other containers have where no other is left: RDMA devices can be shared,
+    and a slower NIC is more than none."""
+    summary_dir: AbsolutePath = "/var/lib/plumbline/allocations"
+    """Host folder of the summaries that containers find at /run/plumbline/topology.json. On
+    disk: a container that starts again after a reboot mounts the same file."""
+
+
+ListenAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^([^\s:\[\]]*|\[[0-9a-fA-F:.]+\]):([1-9][0-9]{0,4})\Z",
+        description="an address to listen at, as in :9400, 127.0.0.1:9400 or [::1]:9400",
+    ),
+]
+
+
+class MetricsRules(Section, frozen=True, kw_only=True):
+    """``plumbline.metrics``."""
+
+    listen: ListenAddress | None = None
+    """None: no metrics, and no memory for them."""
+
+
 class Plumbline(Section, frozen=True, kw_only=True):
     """``plumbline``."""
 
@@ -112,6 +143,8 @@ class Plumbline(Section, frozen=True, kw_only=True):
     cdi: Cdi = Cdi()
     health: HealthChecks = HealthChecks()
     placement: PlacementRules = PlacementRules()
+    nics: Nics = Nics()
+    metrics: MetricsRules = MetricsRules()
     socket: AbsolutePath | None = LOCAL_SOCKET
     """Where `plumbline explain` asks the running agent; None: nowhere."""
 

@@ -60,7 +60,7 @@ class Node:
         holders: Callable[[], Awaitable[Account | None]],
         prepare: Callable[[Snapshot], None],
         publish: Callable[[Snapshot], None],
-        confirmed: Callable[[Ledger], None],
+        confirmed: Callable[[Ledger, Account], None],
     ) -> None:
         """Remember what to watch; ``start`` does the first look.
 
@@ -243,7 +243,7 @@ class Node:
         if account is None:
             return
         before, self.ledger = self.ledger, self.ledger.reconciled(account)
-        self._confirmed(self.ledger)
+        self._confirmed(self.ledger, account)
         if self.ledger != before:
             logs.debug(
                 "holders",

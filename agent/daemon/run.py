@@ -20,7 +20,10 @@ from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
 from agent.daemon.node import Node
+from agent.daemon.threads import in_thread
+from agent.daemon.windows import Windows
 from agent.discovery.library import simulated_machine
+from agent.ledger.ledger import Account, Ledger
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
@@ -29,7 +32,7 @@ from agent.serving.cdi import publish_specs
 from agent.serving.decisions import Decisions
 from agent.serving.holders import Holders
 from agent.serving.inquiries import Inquiries
-from agent.serving.local_socket import LocalSocket
+from agent.serving.nic_grants import NicGrants
 from agent.serving.observer import LogObserver
 from agent.telemetry import logs
 from deviceplugin.errors import DevicePluginError
@@ -73,6 +76,7 @@ class Daemon:
         self._machine = _machine(resolved)
         self._in_charge = asyncio.Event()
         self._decisions = Decisions(time.time)
+        self._nic_grants = NicGrants()
         self._node = Node(
             self._machine,
             _settled(resolved.config, self._machine),
@@ -80,7 +84,7 @@ class Daemon:
             holders=Holders(Path(resolved.options.kubelet_dir)).read,
             prepare=partial(publish_specs, self._machine),
             publish=self._publish,
-            confirmed=self._decisions.confirmed,
+            confirmed=self._confirmed,
         )
         self._plugins = DevicePlugins(
             kubelet_dir=Path(resolved.options.kubelet_dir),
@@ -91,13 +95,17 @@ class Daemon:
                 granted=self._node.granted,
                 outdated=self._node.outdated,
                 decisions=self._decisions,
+                nic_grants=self._nic_grants,
             ),
             observer=LogObserver(restarted=self._node.kubelet_restarted),
         )
-        inquiries = Inquiries(decisions=self._decisions)
-        self._local_socket = LocalSocket(
-            lambda question: inquiries.answer(question, self._node.snapshot, self._node.ledger)
+        self._windows = Windows(
+            resolved.config.plumbline,
+            Inquiries(decisions=self._decisions),
+            state=lambda: (self._node.snapshot, self._node.ledger),
+            path=self._machine.path,
         )
+        self._decisions.noted = self._windows.noted
         self._stop = asyncio.Event()
 
     @property
@@ -137,22 +145,16 @@ class Daemon:
             for task in background:
                 task.cancel()
             # At once, not one after the other: both may have to wait for somebody.
-            await asyncio.gather(
-                self._plugins.close(), self._node.close(), self._local_socket.close()
-            )
+            await asyncio.gather(self._plugins.close(), self._node.close(), self._windows.close())
             serving.cancel()
 
     async def _take_over_and_serve(self) -> None:
         # A second instance reads the node, so as to be ready, and touches nothing before this.
         await self._plugins.take()
         self._in_charge.set()
-        await self._open_local_socket()
-        await self._plugins.run()
-
-    async def _open_local_socket(self) -> None:
-        named = self._resolved.config.plumbline.socket
-        if named is not None:
-            await self._local_socket.open(self._machine.path(named))
+        summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
+        await in_thread(self._nic_grants.load, Path(summaries))
+        await asyncio.gather(self._plugins.run(), self._windows.run())
 
     async def _look_after_node(self) -> None:
         try:
@@ -183,6 +185,7 @@ class Daemon:
         self._resolved = fresh
         if changed or look_anyway:
             self._node.refresh(_settled(fresh.config, self._machine))
+            self._windows.follow(fresh.config.plumbline)
 
     def _publish(self, snapshot: Snapshot) -> None:
         logs.event(
@@ -195,6 +198,10 @@ class Daemon:
             warnings=len(snapshot.inventory.warnings),
         )
         self._plugins.offer(offered_devices(snapshot.catalog))
+
+    def _confirmed(self, ledger: Ledger, account: Account) -> None:
+        self._decisions.confirmed(ledger)
+        self._nic_grants.confirmed(ledger, settled=account.settled)
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -224,7 +231,11 @@ def _settled(config: Config, machine: Machine) -> Config:
     """Return the configuration with host paths as they are for this machine."""
     dev_root = str(machine.path(config.flags.dev_root))
     flags_ = msgspec.structs.replace(config.flags, nvidia_dev_root=dev_root)
-    return msgspec.structs.replace(config, flags=flags_)
+    nics = msgspec.structs.replace(
+        config.plumbline.nics, summary_dir=str(machine.path(config.plumbline.nics.summary_dir))
+    )
+    plumbline = msgspec.structs.replace(config.plumbline, nics=nics)
+    return msgspec.structs.replace(config, flags=flags_, plumbline=plumbline)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from agent.model.inventory import FeatureNodes
 from agent.model.machine import Machine
 
@@ -35,6 +37,21 @@ class DeviceNodes:
             # Most data-centre nodes run without nvidia-drm.
             return ()
         return tuple(node for node in (f"/dev/dri/{name}" for name in names) if self._exists(node))
+
+    def verbs_nodes(self) -> dict[str, str]:
+        """Return the node of every RDMA device by the device's name, where it exists.
+
+        ``/sys/class/infiniband_verbs/uverbs<n>/ibdev`` holds that name.
+        """
+        folder = self._machine.path("/sys/class/infiniband_verbs")
+        found: dict[str, str] = {}
+        for entry in folder.glob("uverbs*"):
+            node = f"/dev/infiniband/{entry.name}"
+            with contextlib.suppress(OSError):
+                name = (entry / "ibdev").read_text(encoding="utf-8", errors="replace").strip()
+                if self._exists(node):
+                    found[name] = node
+        return found
 
     def feature_nodes(self) -> FeatureNodes:
         """Return the nodes of GPUDirect Storage, of RDMA and of GDRCopy that exist."""

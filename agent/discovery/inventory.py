@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import combinations, product
 
 import pynvml
@@ -34,8 +35,9 @@ def observe(session: Session, *, overrides: Overrides, dev_root: str = "/") -> I
         cuda = optional(pynvml.nvmlSystemGetCudaDriverVersion) or 0
     tree = _native.read_system(str(machine.root))
     readings, unavailable = gpus.read_gpus()
-    nics = sysfs.nics(tree)
     nodes = DeviceNodes(machine, dev_root)
+    verbs = nodes.verbs_nodes()
+    nics = tuple(replace(nic, verbs_node=verbs.get(nic.name)) for nic in sysfs.nics(tree))
     pairs, unknown = _distances(tree, readings, nics, overrides)
     odd = tuple(f"GPU {r.uuid}: {oddity}" for r in readings for oddity in r.oddities)
     return Inventory(

@@ -176,6 +176,8 @@ class Nic:
     """The PF's address when this is a virtual function."""
     nvlink_management: bool
     """True for a function that manages NVLink switches and carries no traffic."""
+    verbs_node: str | None = None
+    """Device node through which programs reach the RDMA device: /dev/infiniband/uverbs<n>."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

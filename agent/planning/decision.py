@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from agent.planning.answer import Answer, answer_of
+from agent.planning.nics import Allotment
 from agent.planning.placement import Placement, Request
-from agent.planning.preference import policy
+from agent.planning.preference import policy, rails_wanted
 from agent.planning.snapshot import Snapshot
 
 
@@ -68,8 +69,13 @@ def beats(one: Placement, other: Placement) -> bool:
     return ranks[0] > ranks[1]
 
 
-def document(question: Question, weighed: Weighed | None) -> dict[str, Any]:
-    """Return all that is recorded of a decision (docs/placement.md); None: not allocated yet."""
+def document(
+    question: Question, weighed: Weighed | None, allotment: Allotment | None = None
+) -> dict[str, Any]:
+    """Return all that is recorded of a decision (docs/placement.md).
+
+    ``weighed`` is None before the kubelet has allocated, ``allotment`` where no NICs are given.
+    """
     snapshot, preferred = question.snapshot, question.preferred
     known = (*snapshot.inventory.gpus, *snapshot.departed)
     index = {gpu.uuid: gpu.index for gpu in known}
@@ -88,6 +94,22 @@ def document(question: Question, weighed: Weighed | None) -> dict[str, Any]:
         "answer": said(given),
         "preferred": None if given is preferred else said(preferred),
         "better": None if weighed is None else said(weighed.better),
+        "nics": None if allotment is None else _rails(allotment, index),
+    }
+
+
+def _rails(allotment: Allotment, index: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "given": [
+            {
+                "nic": rail.nic,
+                "gpu": index[rail.gpu],
+                "distance": rail.distance,
+                "shared_with": rail.shared_with,
+            }
+            for rail in allotment.rails
+        ],
+        "missing": [{"gpu": index[each.gpu], "reason": each.reason} for each in allotment.missing],
     }
 
 
@@ -108,6 +130,7 @@ def _best(question: Question, of: Iterable[str], *, size: int | None = None) -> 
             size=len(available) if size is None else size,
             free=question.free,
             policy=policy(snapshot.config, question.resource),
+            rails=rails_wanted(snapshot.config, len(available) if size is None else size),
         )
     )
 

@@ -123,6 +123,15 @@ class PlacementTable:
             if mask
         )
 
+    def left(self, free: Iterable[str]) -> tuple[Left, ...]:
+        """Return the best sets that can still be made of free GPUs, by size."""
+        return self._left(self._mask(free))
+
+    def room(self, free: Iterable[str]) -> float:
+        """Return what can still be placed on free GPUs against the empty node, 0 to 1."""
+        whole = self.engine.fragmentation((1 << len(self.model.uuids)) - 1)
+        return self.engine.fragmentation(self._mask(free)) / whole if whole else 0.0
+
     def rank(self, uuid: str) -> int | None:
         """Return the engine's number of a GPU; None for one that it does not know."""
         return self._ranks.get(uuid)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.model.inventory import Distance, Gpu, Inventory, PciPosition, nvlinks_between
+from agent.planning.nic_match import match_rounds
 from agent.planning.rails import nics_beside
 
 # GB/s per NVLink and direction, by NVLink version (NVIDIA's data sheets: 20 on P100, 25 from
@@ -56,18 +57,17 @@ class PlacementModel:
 
     def rails_for(self, uuids: Sequence[str], count: int) -> tuple[str, ...]:
         """Return so many NICs beside these GPUs: in turn one of each GPU, none twice."""
-        ranks = [self.uuids.index(uuid) for uuid in uuids]
-        own = [
-            [name for bit, name in enumerate(self.rail_names) if self.rails[rank] >> bit & 1]
-            for rank in ranks
-        ]
-        taken: list[str] = []
-        while len(taken) < count and any(own):
-            for names in own:
-                free = [name for name in names if name not in taken]
-                taken += free[:1] if len(taken) < count else []
-                names[:] = free[1:]
-        return tuple(sorted(taken))
+        beside = {
+            uuid: [
+                name
+                for bit, name in enumerate(self.rail_names)
+                if self.rails[self.uuids.index(uuid)] >> bit & 1
+            ]
+            for uuid in uuids
+        }
+        given = match_rounds(beside, count)
+        in_turn = [nics[i] for i in range(count) for nics in given.values() if i < len(nics)]
+        return tuple(sorted(in_turn[:count]))
 
 
 def build_model(inventory: Inventory, gpus: Iterable[Gpu]) -> PlacementModel:

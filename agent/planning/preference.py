@@ -45,8 +45,15 @@ def prefer(
             size=size,
             free=free,
             policy=policy(snapshot.config, resource),
+            rails=rails_wanted(snapshot.config, size),
         )
     )
+
+
+def rails_wanted(config: Config, size: int) -> int:
+    """Return how many NICs GPUs of this number should have beside them; 0 where none are given."""
+    nics = config.plumbline.nics
+    return nics.per_gpu * size if nics.enabled else 0
 
 
 def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:

@@ -13,13 +13,23 @@ def is_usable(nic: Nic) -> bool:
     return nic.rdma and not nic.nvlink_management and any(p.state == "ACTIVE" for p in nic.ports)
 
 
+def usable_nics(inventory: Inventory) -> tuple[Nic, ...]:
+    """Return the NICs that can be rails, by name.
+
+    Virtual functions are no rails beside their physical function: they share its wire.
+    """
+    usable = [nic for nic in inventory.nics if is_usable(nic)]
+    cards = {nic.address for nic in usable if nic.physical_function is None}
+    return tuple(nic for nic in usable if nic.physical_function not in cards - {None})
+
+
 def nics_beside(inventory: Inventory, gpu: Gpu) -> tuple[Nic, ...]:
     """Return the usable NICs nearest to a GPU, if they are near enough for GPUDirect RDMA.
 
     On a machine whose CPU is coherent with its GPUs (C2C) the PCIe distance says nothing:
     there the NICs of the GPU's NUMA node are beside it.
     """
-    usable = [nic for nic in inventory.nics if is_usable(nic)]
+    usable = usable_nics(inventory)
     if gpu.c2c_links:
         near = gpu.numa_node
         return tuple(nic for nic in usable if near is not None and nic.numa_node == near)

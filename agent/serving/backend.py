@@ -18,6 +18,8 @@ from agent.planning.device_list import DeviceList, Offer, list_devices
 from agent.planning.preference import free_gpus, prefer
 from agent.planning.snapshot import Snapshot
 from agent.serving.decisions import Decisions
+from agent.serving.nic_grants import NicGrants
+from agent.serving.nics import NicAnswer, give_nics
 from deviceplugin.backend import Backend
 from deviceplugin.errors import AllocationRefused
 from deviceplugin.values import (
@@ -42,6 +44,7 @@ class SnapshotBackend(Backend):
         granted: Callable[[str, Sequence[str]], None],
         outdated: Callable[[], None],
         decisions: Decisions,
+        nic_grants: NicGrants,
     ) -> None:
         """``current`` returns the snapshot, or None before the first look.
 
@@ -54,6 +57,7 @@ class SnapshotBackend(Backend):
         self._granted = granted
         self._outdated = outdated
         self._decisions = decisions
+        self._nic_grants = nic_grants
 
     def prefer(self, resource: str, request: PreferenceRequest) -> Sequence[str]:
         """Return the best devices; why is worked out and logged after the answer is out."""
@@ -105,9 +109,15 @@ class SnapshotBackend(Backend):
             free=free_gpus(snapshot.catalog, self._ledger()),
             preferred=None,
         )
+        nics = give_nics(self._nic_grants, snapshot, resource, device_ids, gpus)
         self._granted(resource, device_ids)
-        _soon(self._decisions.allocated, unasked, tuple(device_ids))
-        return _allocation(answer)
+        _soon(
+            self._decisions.allocated,
+            unasked,
+            tuple(device_ids),
+            nics.allotment if nics else None,
+        )
+        return _allocation(answer, nics)
 
     def _snapshot(self, resource: str) -> Snapshot:
         snapshot = self._current()
@@ -151,24 +161,30 @@ def _gpu(snapshot: Snapshot, resource: str, device_id: str) -> Gpu:
     return gpu
 
 
-def _allocation(answer: DeviceList) -> ContainerAllocation:
+def _allocation(answer: DeviceList, nics: NicAnswer | None) -> ContainerAllocation:
     return ContainerAllocation(
-        envs=answer.envs,
-        mounts=tuple(
-            Mount(
-                container_path=mount.container_path,
-                host_path=mount.host_path,
-                read_only=mount.read_only,
-            )
-            for mount in answer.mounts
+        envs={**answer.envs, **(nics.envs if nics else {})},
+        mounts=(
+            *(
+                Mount(
+                    container_path=mount.container_path,
+                    host_path=mount.host_path,
+                    read_only=mount.read_only,
+                )
+                for mount in answer.mounts
+            ),
+            *(nics.mounts if nics else ()),
         ),
-        device_nodes=tuple(
-            DeviceNode(
-                container_path=node.container_path,
-                host_path=node.host_path,
-                permissions=node.permissions,
-            )
-            for node in answer.device_nodes
+        device_nodes=(
+            *(
+                DeviceNode(
+                    container_path=node.container_path,
+                    host_path=node.host_path,
+                    permissions=node.permissions,
+                )
+                for node in answer.device_nodes
+            ),
+            *(nics.device_nodes if nics else ()),
         ),
         annotations=answer.annotations,
         cdi_devices=answer.cdi_devices,

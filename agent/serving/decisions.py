@@ -11,6 +11,7 @@ import msgspec
 
 from agent.ledger.ledger import Ledger
 from agent.planning.decision import Question, Weighed, document, weigh
+from agent.planning.nics import Allotment
 from agent.telemetry import logs
 
 KEPT = 1000
@@ -71,9 +72,12 @@ class Decisions:
             exact=why.exact,
         )
 
-    def allocated(self, unasked: Question, devices: Sequence[str]) -> None:
-        """Take in what the kubelet allocated; ``unasked`` is what stood before it, if it did
-        not ask for a preference.
+    def allocated(
+        self, unasked: Question, devices: Sequence[str], allotment: Allotment | None = None
+    ) -> None:
+        """Take in what the kubelet allocated, and the NICs given with it.
+
+        ``unasked`` is how things stood before it, if it did not ask for a preference.
         """
         question, decision = self._open.pop(unasked.resource, (unasked, None))
         late = decision is not None and self.now_s() - decision.at_s > _SAME_ADMISSION_S
@@ -82,10 +86,8 @@ class Decisions:
         weighed = weigh(question, devices)
         if decision is None:
             decision = self._add(question, tuple(devices), weighed)
-        else:
-            decision.devices = tuple(devices)
-            decision.recorded = _encoded(question, weighed)
-        decision.allocated = True
+        decision.devices, decision.allocated = tuple(devices), True
+        decision.recorded = _encoded(question, weighed, allotment)
         logs.event(
             "allocated",
             resource=question.resource,
@@ -93,6 +95,8 @@ class Decisions:
             decision=decision.number,
             quality=weighed.quality,
             better=weighed.better.devices if weighed.better else "none",
+            nics=(allotment.nics or "none") if allotment else "off",
+            missing_nics=_missing(allotment),
         )
         self.noted(question, weighed)
 
@@ -135,8 +139,15 @@ def _name(decision: Decision, pod: str | None) -> None:
         logs.event("allocated_to", decision=decision.number, pod=pod)
 
 
-def _encoded(question: Question, weighed: Weighed | None) -> bytes:
-    return msgspec.json.encode(document(question, weighed))
+def _missing(allotment: Allotment | None) -> str:
+    missing = allotment.missing if allotment else ()
+    return "; ".join(f"{each.gpu}: {each.reason}" for each in missing) or "none"
+
+
+def _encoded(
+    question: Question, weighed: Weighed | None, allotment: Allotment | None = None
+) -> bytes:
+    return msgspec.json.encode(document(question, weighed, allotment))
 
 
 def _is_of(decision: Decision, pod: str) -> bool:

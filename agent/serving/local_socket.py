@@ -24,7 +24,7 @@ _FOLDER_MODE, _SOCKET_MODE = 0o755, 0o600
 
 
 class LocalSocket:
-    """Serves while it is open; what cannot be bound is logged, and the agent goes on without."""
+    """Serves where it is told; the agent goes on without one that cannot be had."""
 
     def __init__(self, answer: Callable[[Mapping[str, Any]], object]) -> None:
         """``answer`` returns what JSON can hold, or raises PlumblineError; it never blocks."""
@@ -33,8 +33,18 @@ class LocalSocket:
         self._path: Path | None = None
         self._inode: int | None = None
 
-    async def open(self, path: Path) -> None:
-        """Serve at a path; what lies there is of an instance that has ended, and is replaced."""
+    async def listen(self, path: Path | None) -> None:
+        """Serve at a path, or nowhere.
+
+        What lies there is of an instance that has ended, and is replaced. A path that cannot be
+        used is logged.
+        """
+        if path == self._path:
+            return
+        self._close()
+        self._path = path
+        if path is None:
+            return
         try:
             bound, self._inode = _bind(path)
         except OSError as error:
@@ -45,15 +55,14 @@ class LocalSocket:
                 doing="serving without it: plumbline explain cannot ask this agent",
             )
             return
-        self._path = path
         self._server = await asyncio.start_unix_server(self._serve, sock=bound, limit=_LONGEST_LINE)
 
-    async def close(self) -> None:
+    def _close(self) -> None:
         """Stop serving, and remove the socket unless another instance has taken its place."""
-        if self._server is None or self._path is None:
-            return
-        self._server.close()
-        _remove(self._path, inode=self._inode)
+        if self._server is not None and self._path is not None:
+            self._server.close()
+            self._server = None
+            _remove(self._path, inode=self._inode)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

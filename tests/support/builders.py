@@ -6,6 +6,8 @@ from agent.model.inventory import (
     Distance,
     Gpu,
     Inventory,
+    Nic,
+    NicPort,
     NumaNode,
     PairDistance,
     PciAddress,
@@ -47,6 +49,22 @@ def gpu(index, **facts):
         "fabric": None,
     }
     return Gpu(**{**values, **facts})
+
+
+def nic(name, **facts):
+    """An RDMA device whose port is up."""
+    values = {
+        "name": name,
+        "address": PciAddress("0000:f0:00.0"),
+        "position": None,
+        "rdma": True,
+        "interfaces": (),
+        "ports": (NicPort(number=1, state="ACTIVE", rate_gbps=400.0, link_layer="InfiniBand"),),
+        "numa_node": 0,
+        "physical_function": None,
+        "nvlink_management": False,
+    }
+    return Nic(**{**values, **facts})
 
 
 def numa(number, cpus=(0,)):

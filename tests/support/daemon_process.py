@@ -113,13 +113,17 @@ async def changed(folder, condition, *, timeout_s=10.0):
 
 @contextlib.asynccontextmanager
 async def simulated_node(profile="dgx-h100", *, rules=None, listening=True):
-    """Yield a Node; whatever was started on it is gone afterwards."""
+    """Yield a Node; whatever was started on it is gone afterwards.
+
+    ``profile`` is a shipped one, or the file of a capture.
+    """
     # Not tmp_path: a unix socket's path has 107 bytes, and memory makes thousands of small
     # files seven times faster than a disk.
     folder = Path(tempfile.mkdtemp(prefix="pl-", dir=MEMORY))
     node = Node(folder, Kubelet(folder / "kubelet", rules=rules))
     try:
-        machines.create(profile, node.machine)
+        make = machines.import_capture if isinstance(profile, Path) else machines.create
+        make(str(profile), node.machine)
         (folder / "kubelet").mkdir()
         if listening:
             await node.kubelet.start()
