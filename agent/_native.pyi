@@ -149,9 +149,9 @@ class PlacementTerm(IntEnum):
     RING, MIN_PAIR, REST_SUM and SUM_PAIR are GB/s; CLIQUE is 1 inside one complete NVLink clique.
     NUMA_NODES and SOCKETS are minus the number spanned, a device of unknown node spanning one of
     its own; under SPREAD plus the number of known ones. FRAGMENTATION and REST_SUM are about what
-    stays free. RAILS are the rails covered, up to those wanted, and RAIL_DEVICES the devices that
-    have one; both negative where nobody asked for rails, so that others find them. PENALTY is
-    minus the sum. ORDER decides the rest: lower ranks first.
+    stays free. RAILS are the free rails covered, up to those wanted, and RAIL_DEVICES the devices
+    that have one; where nobody asked for rails they are counted free or not, and negative, so that
+    others find them. PENALTY is minus the sum. ORDER decides the rest: lower ranks first.
     """
 
     RING = 0
@@ -304,12 +304,15 @@ class PlacementEngine:
         free: int,
         policy: PlacementPolicy,
         rails_wanted: int = 0,
+        rails_free: int | None = None,
     ) -> Choice:
         """Choose ``size`` of ``available`` and ``must``. Always answers; releases the GIL.
 
         ``must`` may lie outside of ``available``, which is added to ``free``, the node's free
         devices. Bits of no device are ignored; a size above what there is gives all; of a ``must``
-        larger than ``size`` the lowest ranks are taken. Raises ValueError for a negative number.
+        larger than ``size`` the lowest ranks are taken. ``rails_free`` are the rails that count
+        where rails are wanted by number or liked by the policy; None for all. Raises ValueError
+        for a negative number.
         """
     def choose_shares(
         self,
@@ -328,7 +331,13 @@ class PlacementEngine:
         and the value, for more free than there are, or more than 100,000.
         """
     def score(
-        self, chosen: int, *, free: int, policy: PlacementPolicy, rails_wanted: int = 0
+        self,
+        chosen: int,
+        *,
+        free: int,
+        policy: PlacementPolicy,
+        rails_wanted: int = 0,
+        rails_free: int | None = None,
     ) -> tuple[int, ...]:
         """Return the key of any set, as ``choose`` would give it with this free set."""
     def fragmentation(self, free: int) -> int:

@@ -71,7 +71,9 @@ def test_the_node_decides_what_stays_free_and_not_the_offer():
     assert ranks(choose(DGX_1V, available=offered, free=bits(1, 4, 7), size=1).chosen) == [1]
 
 
-@pytest.mark.parametrize("name", ["available", "must", "size", "free", "rails_wanted"])
+@pytest.mark.parametrize(
+    "name", ["available", "must", "size", "free", "rails_wanted", "rails_free"]
+)
 def test_a_negative_number_is_refused(name):
     asked = {"available": 3, "must": 0, "size": 1, "free": 3, "policy": DEFAULT}
 
