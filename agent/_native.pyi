@@ -223,8 +223,8 @@ class ShareTerm(IntEnum):
 
     PARENTS is the number of parents, minus that when packed; RING to SOCKETS, SUM_PAIR, PENALTY
     and ORDER are those of the set of parents, as in PlacementTerm. LEFTOVER is minus the shares
-    left on the parents taken, OPENED minus the parents that nobody had a share of, LOAD minus the
-    loads (millionths of a parent) that each share found, itself included.
+    left on the parents taken, offered or not, OPENED minus the parents that nobody had a share of,
+    LOAD minus the loads (millionths of a parent) that each share found, itself included.
     """
 
     PARENTS = 0
@@ -322,13 +322,16 @@ class PlacementEngine:
         must: Sequence[int],
         size: int,
         policy: SharePolicy,
+        held: Sequence[int] | None = None,
     ) -> ShareChoice:
         """Choose ``size`` shares of devices, as counts per device. Always answers.
 
-        ``free`` are the shares offered, ``total`` all there are: the others count as taken.
-        ``must`` are part of ``size``. A size above what there is gives all; of a ``must`` larger
-        than ``size`` the lowest ranks are taken. Raises ValueError, naming the argument, the index
-        and the value, for more free than there are, or more than 100,000.
+        ``free`` are the shares offered, ``total`` all there are, ``held`` those in use: where it
+        is not given, all that are not offered. Only ``free`` and ``must`` are given away; loads
+        and what is left are counted from ``held``. ``must`` are part of ``size``. A size above
+        what there is gives all; of a ``must`` larger than ``size`` the lowest ranks are taken.
+        Raises ValueError, naming the argument, the index and the value, for more free and held
+        than there are, or more than 100,000.
         """
     def score(
         self,

@@ -91,12 +91,14 @@ Choice choose(const Engine &engine, const py::int_ &available, const py::int_ &m
 
 ShareChoice choose_shares(const Engine &engine, std::vector<std::int64_t> free,
                           std::vector<std::int64_t> total, std::vector<std::int64_t> must,
-                          const py::int_ &size, SharePolicy policy) {
+                          const py::int_ &size, SharePolicy policy,
+                          std::optional<std::vector<std::int64_t>> held) {
   const placement::ShareRequest request{.free = std::move(free),
                                         .total = std::move(total),
                                         .must = std::move(must),
                                         .size = count_of("size", size),
-                                        .policy = policy};
+                                        .policy = policy,
+                                        .held = std::move(held)};
   const py::gil_scoped_release released;
   return engine.choose_shares(request);
 }
@@ -213,7 +215,7 @@ void register_engine(py::module_ &m) {
            py::arg("free"), py::arg("policy"), py::arg("rails_wanted") = 0,
            py::arg("rails_free") = py::none())
       .def("choose_shares", &choose_shares, py::kw_only(), py::arg("free"), py::arg("total"),
-           py::arg("must"), py::arg("size"), py::arg("policy"))
+           py::arg("must"), py::arg("size"), py::arg("policy"), py::arg("held") = py::none())
       .def("score", &score, py::arg("chosen"), py::kw_only(), py::arg("free"), py::arg("policy"),
            py::arg("rails_wanted") = 0, py::arg("rails_free") = py::none())
       .def(
