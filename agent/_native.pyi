@@ -149,9 +149,9 @@ class PlacementTerm(IntEnum):
     RING, MIN_PAIR, REST_SUM and SUM_PAIR are GB/s; CLIQUE is 1 inside one complete NVLink clique.
     NUMA_NODES and SOCKETS are minus the number spanned, a device of unknown node spanning one of
     its own; under SPREAD plus the number of known ones. FRAGMENTATION and REST_SUM are about what
-    stays free. RAILS are the rails covered, up to those wanted, and RAIL_DEVICES the devices that
-    have one; both negative where nobody asked for rails, so that others find them. PENALTY is
-    minus the sum. ORDER decides the rest: lower ranks first.
+    stays free. RAILS are the free rails covered, up to those wanted, and RAIL_DEVICES the devices
+    that have one; where nobody asked for rails they are counted free or not, and negative, so that
+    others find them. PENALTY is minus the sum. ORDER decides the rest: lower ranks first.
     """
 
     RING = 0
@@ -223,8 +223,8 @@ class ShareTerm(IntEnum):
 
     PARENTS is the number of parents, minus that when packed; RING to SOCKETS, SUM_PAIR, PENALTY
     and ORDER are those of the set of parents, as in PlacementTerm. LEFTOVER is minus the shares
-    left on the parents taken, OPENED minus the parents that nobody had a share of, LOAD minus the
-    loads (millionths of a parent) that each share found, itself included.
+    left on the parents taken, offered or not, OPENED minus the parents that nobody had a share of,
+    LOAD minus the loads (millionths of a parent) that each share found, itself included.
     """
 
     PARENTS = 0
@@ -304,12 +304,15 @@ class PlacementEngine:
         free: int,
         policy: PlacementPolicy,
         rails_wanted: int = 0,
+        rails_free: int | None = None,
     ) -> Choice:
         """Choose ``size`` of ``available`` and ``must``. Always answers; releases the GIL.
 
         ``must`` may lie outside of ``available``, which is added to ``free``, the node's free
         devices. Bits of no device are ignored; a size above what there is gives all; of a ``must``
-        larger than ``size`` the lowest ranks are taken. Raises ValueError for a negative number.
+        larger than ``size`` the lowest ranks are taken. ``rails_free`` are the rails that count
+        where rails are wanted by number or liked by the policy; None for all. Raises ValueError
+        for a negative number.
         """
     def choose_shares(
         self,
@@ -319,16 +322,25 @@ class PlacementEngine:
         must: Sequence[int],
         size: int,
         policy: SharePolicy,
+        held: Sequence[int] | None = None,
     ) -> ShareChoice:
         """Choose ``size`` shares of devices, as counts per device. Always answers.
 
-        ``free`` are the shares offered, ``total`` all there are: the others count as taken.
-        ``must`` are part of ``size``. A size above what there is gives all; of a ``must`` larger
-        than ``size`` the lowest ranks are taken. Raises ValueError, naming the argument, the index
-        and the value, for more free than there are, or more than 100,000.
+        ``free`` are the shares offered, ``total`` all there are, ``held`` those in use: where it
+        is not given, all that are not offered. Only ``free`` and ``must`` are given away; loads
+        and what is left are counted from ``held``. ``must`` are part of ``size``. A size above
+        what there is gives all; of a ``must`` larger than ``size`` the lowest ranks are taken.
+        Raises ValueError, naming the argument, the index and the value, for more free and held
+        than there are, or more than 100,000.
         """
     def score(
-        self, chosen: int, *, free: int, policy: PlacementPolicy, rails_wanted: int = 0
+        self,
+        chosen: int,
+        *,
+        free: int,
+        policy: PlacementPolicy,
+        rails_wanted: int = 0,
+        rails_free: int | None = None,
     ) -> tuple[int, ...]:
         """Return the key of any set, as ``choose`` would give it with this free set."""
     def fragmentation(self, free: int) -> int:

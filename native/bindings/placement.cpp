@@ -38,6 +38,11 @@ Mask mask_of(const char *name, const py::int_ &value) {
   return PyLong_AsUnsignedLongLongMask(value.ptr());
 }
 
+/// All of them where none are named.
+Mask rails_of(const std::optional<py::int_> &rails_free) {
+  return rails_free ? mask_of("rails_free", *rails_free) : ~Mask{0};
+}
+
 /// A count, cut to what no machine has.
 int count_of(const char *name, const py::int_ &value) {
   int overflow = 0;
@@ -72,25 +77,28 @@ std::unique_ptr<Engine> make_engine(std::vector<std::vector<std::int64_t>> pair_
 
 Choice choose(const Engine &engine, const py::int_ &available, const py::int_ &must,
               const py::int_ &size, const py::int_ &free, Policy policy,
-              const py::int_ &rails_wanted) {
+              const py::int_ &rails_wanted, const std::optional<py::int_> &rails_free) {
   const placement::Request request{.available = mask_of("available", available),
                                    .must = mask_of("must", must),
                                    .size = count_of("size", size),
                                    .free = mask_of("free", free),
                                    .policy = policy,
-                                   .rails_wanted = count_of("rails_wanted", rails_wanted)};
+                                   .rails_wanted = count_of("rails_wanted", rails_wanted),
+                                   .rails_free = rails_of(rails_free)};
   const py::gil_scoped_release released;
   return engine.choose(request);
 }
 
 ShareChoice choose_shares(const Engine &engine, std::vector<std::int64_t> free,
                           std::vector<std::int64_t> total, std::vector<std::int64_t> must,
-                          const py::int_ &size, SharePolicy policy) {
+                          const py::int_ &size, SharePolicy policy,
+                          std::optional<std::vector<std::int64_t>> held) {
   const placement::ShareRequest request{.free = std::move(free),
                                         .total = std::move(total),
                                         .must = std::move(must),
                                         .size = count_of("size", size),
-                                        .policy = policy};
+                                        .policy = policy,
+                                        .held = std::move(held)};
   const py::gil_scoped_release released;
   return engine.choose_shares(request);
 }
@@ -102,9 +110,9 @@ py::tuple share_key(const ShareChoice &choice) {
 }
 
 py::tuple score(const Engine &engine, const py::int_ &chosen, const py::int_ &free, Policy policy,
-                const py::int_ &rails_wanted) {
+                const py::int_ &rails_wanted, const std::optional<py::int_> &rails_free) {
   return key_tuple(engine.score(mask_of("chosen", chosen), mask_of("free", free), policy,
-                                count_of("rails_wanted", rails_wanted)));
+                                count_of("rails_wanted", rails_wanted), rails_of(rails_free)));
 }
 
 py::tuple largest_aligned(const Engine &engine, const py::int_ &free, const py::int_ &size) {
@@ -204,11 +212,12 @@ void register_engine(py::module_ &m) {
       .def(py::init(&make_engine), py::kw_only(), py::arg("pair_gbps"), py::arg("numa"),
            py::arg("socket"), py::arg("clique"), py::arg("rails"), py::arg("penalty"))
       .def("choose", &choose, py::kw_only(), py::arg("available"), py::arg("must"), py::arg("size"),
-           py::arg("free"), py::arg("policy"), py::arg("rails_wanted") = 0)
+           py::arg("free"), py::arg("policy"), py::arg("rails_wanted") = 0,
+           py::arg("rails_free") = py::none())
       .def("choose_shares", &choose_shares, py::kw_only(), py::arg("free"), py::arg("total"),
-           py::arg("must"), py::arg("size"), py::arg("policy"))
+           py::arg("must"), py::arg("size"), py::arg("policy"), py::arg("held") = py::none())
       .def("score", &score, py::arg("chosen"), py::kw_only(), py::arg("free"), py::arg("policy"),
-           py::arg("rails_wanted") = 0)
+           py::arg("rails_wanted") = 0, py::arg("rails_free") = py::none())
       .def(
           "fragmentation",
           [](const Engine &self, const py::int_ &free) {

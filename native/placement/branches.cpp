@@ -27,20 +27,21 @@ struct Partial {
 
 std::uint8_t narrow(int count) { return static_cast<std::uint8_t>(count); }
 
-Partial begin_with(const Machine &machine, Mask must) {
-  Partial partial{.set = must, .traits = machine.traits_without_ring(must)};
-  each_bit(must, [&](int i) {
+Partial begin_with(const Machine &machine, const Search &search) {
+  Partial partial{.set = search.must, .traits = machine.traits_without_ring(search.must)};
+  machine.count_free_rails(search.must, search.rails_free, partial.traits);
+  each_bit(search.must, [&](int i) {
     partial.nodes |= machine.numa(i);
     partial.sockets |= machine.socket(i);
-    partial.rails |= machine.rails(i);
+    partial.rails |= machine.rails(i) & search.rails_free;
   });
-  if (std::popcount(must) < 2) {
+  if (std::popcount(search.must) < 2) {
     partial.traits.min_pair = static_cast<std::uint16_t>(machine.tier_count() - 1);
   }
   return partial;
 }
 
-void add(const Machine &machine, int device, Partial &partial) {
+void add(const Machine &machine, int device, Mask rails_free, Partial &partial) {
   auto &traits = partial.traits;
   each_bit(partial.set, [&](int other) {
     traits.min_pair = std::min(traits.min_pair, machine.tier(device, other));
@@ -54,11 +55,12 @@ void add(const Machine &machine, int device, Partial &partial) {
   partial.set |= bit(device);
   partial.nodes |= machine.numa(device);
   partial.sockets |= machine.socket(device);
-  partial.rails |= machine.rails(device);
+  const Mask rails = machine.rails(device) & rails_free;
+  partial.rails |= rails;
   traits.penalty += machine.penalty(device);
   traits.unknown_nodes = narrow(traits.unknown_nodes + (machine.numa(device) == 0 ? 1 : 0));
   traits.unknown_sockets = narrow(traits.unknown_sockets + (machine.socket(device) == 0 ? 1 : 0));
-  traits.rail_devices = narrow(traits.rail_devices + (machine.rails(device) != 0 ? 1 : 0));
+  traits.rail_devices = narrow(traits.rail_devices + (rails != 0 ? 1 : 0));
   traits.nodes = narrow(std::popcount(partial.nodes));
   traits.sockets = narrow(std::popcount(partial.sockets));
   traits.rails = narrow(std::popcount(partial.rails));
@@ -74,10 +76,22 @@ struct Class {
   int with_rails_after = 0;
 };
 
-std::vector<Class> classes_of(const LargeSets &sets, Mask pool) {
+/// Devices that can be exchanged for this one while only these rails count.
+Mask alike(const LargeSets &sets, int device, Mask rails_free) {
+  const auto &machine = sets.machine();
+  Mask twins = sets.twins(device);
+  if ((machine.all_rails() & ~rails_free) == 0) {
+    return twins;
+  }
+  const auto count = [&](int i) { return std::popcount(machine.rails(i) & rails_free); };
+  each_bit(twins, [&](int i) { twins &= count(i) == count(device) ? ~Mask{0} : ~bit(i); });
+  return twins;
+}
+
+std::vector<Class> classes_of(const LargeSets &sets, Mask pool, Mask rails_free) {
   std::vector<Class> classes;
   while (pool != 0) {
-    const Mask members = sets.twins(lowest(pool)) & pool;
+    const Mask members = alike(sets, lowest(pool), rails_free) & pool;
     pool &= ~members;
     classes.push_back({.members = members, .after = pool});
   }
@@ -85,8 +99,9 @@ std::vector<Class> classes_of(const LargeSets &sets, Mask pool) {
     each_bit(each.members | each.after, [&](int i) {
       each.nodes_after |= sets.machine().numa(i);
       each.sockets_after |= sets.machine().socket(i);
-      each.rails_after |= sets.machine().rails(i);
-      each.with_rails_after += sets.machine().rails(i) != 0 ? 1 : 0;
+      const Mask rails = sets.machine().rails(i) & rails_free;
+      each.rails_after |= rails;
+      each.with_rails_after += rails != 0 ? 1 : 0;
     });
   }
   return classes;
@@ -153,7 +168,7 @@ Mask grow(const Machine &machine, const Search &search, int seed) {
 /// The sets that grow from the first devices of the first classes.
 template <typename Visit>
 void each_grown(const LargeSets &sets, const Search &search, Visit visit) {
-  const auto classes = classes_of(sets, search.pool);
+  const auto classes = classes_of(sets, search.pool, search.rails_free);
   const auto step = (classes.size() + most_seeds - 1) / most_seeds;
   for (std::size_t i = 0; i < classes.size(); i += step) {
     visit(grow(sets.machine(), search, lowest(classes[i].members)));
@@ -163,8 +178,8 @@ void each_grown(const LargeSets &sets, const Search &search, Visit visit) {
 /// Every set that differs from one by a device, twins counted once.
 template <typename Visit>
 void each_exchange(const LargeSets &sets, const Search &search, Mask set, Visit visit) {
-  for (const auto &gone : classes_of(sets, set & ~search.must)) {
-    for (const auto &come : classes_of(sets, search.pool & ~set)) {
+  for (const auto &gone : classes_of(sets, set & ~search.must, search.rails_free)) {
+    for (const auto &come : classes_of(sets, search.pool & ~set, search.rails_free)) {
       const int last = max_devices - 1 - std::countl_zero(gone.members);
       if (!visit((set & ~bit(last)) | bit(lowest(come.members)))) {
         return;
@@ -176,13 +191,14 @@ void each_exchange(const LargeSets &sets, const Search &search, Mask set, Visit 
 class Branches {
 public:
   Branches(const LargeSets &sets, const Ranking &ranking, const Search &search)
-      : sets_(sets), ranking_(ranking), search_(search), judge_(sets, ranking, search.free),
-        classes_(classes_of(sets, search.pool)), size_(search.size + std::popcount(search.must)) {}
+      : sets_(sets), ranking_(ranking), search_(search), judge_(sets, ranking, search),
+        classes_(classes_of(sets, search.pool, search.rails_free)),
+        size_(search.size + std::popcount(search.must)) {}
 
   Found find() {
     each_grown(sets_, search_, [this](Mask set) { judge_.offer(set); });
     grown_steps_ = judge_.steps();
-    branch(0, begin_with(sets_.machine(), search_.must), search_.size);
+    branch(0, begin_with(sets_.machine(), search_), search_.size);
     if (cut_) {
       exchange();
     }
@@ -212,7 +228,8 @@ private:
     }
     for (int count = std::min(missing, std::popcount(next.members)); count >= 0; --count) {
       auto grown = partial;
-      each_bit(lowest_bits(next.members, count), [&](int i) { add(sets_.machine(), i, grown); });
+      each_bit(lowest_bits(next.members, count),
+               [&](int i) { add(sets_.machine(), i, search_.rails_free, grown); });
       branch(at + 1, grown, missing - count);
     }
   }
@@ -252,8 +269,9 @@ private:
   /// Sets that differ from the best one in their order only: classes leave them out.
   void offer_twins_of_best() {
     const Mask best = judge_.best();
-    for (const auto &taken : classes_of(sets_, best & ~search_.must)) {
-      const Mask others = sets_.twins(lowest(taken.members)) & search_.pool & ~best;
+    for (const auto &taken : classes_of(sets_, best & ~search_.must, search_.rails_free)) {
+      const Mask others =
+          alike(sets_, lowest(taken.members), search_.rails_free) & search_.pool & ~best;
       if (others != 0) {
         const int last = max_devices - 1 - std::countl_zero(taken.members);
         judge_.offer((best & ~bit(last)) | bit(lowest(others)));

@@ -17,40 +17,46 @@ std::unique_ptr<const Sets> make_sets(const Facts &facts) {
   return std::make_unique<LargeSets>(facts);
 }
 
+/// Where fewer rails are better, a rail counts although it is in use: it may be given back.
+Mask rails_that_count(const Ranking &ranking, Mask rails_free) {
+  return ranking.likes_rails() ? rails_free : ~Mask{0};
+}
+
 } // namespace
 
 Engine::Engine(const Facts &facts) : sets_(make_sets(facts)) {}
 
 Choice Engine::choose(const Request &request) const {
   const Mask known = sets_->machine().all();
-  Request asked = request;
-  asked.available &= known;
-  asked.must &= known;
-  const int most = std::popcount(asked.available | asked.must);
-  asked.size = std::clamp(asked.size, 0, most);
-  const Mask free = (request.free & known) | asked.available;
-  const Ranking ranking(asked.policy, asked.size, asked.rails_wanted);
-  return describe(search(asked, ranking, free), ranking, free);
+  const Mask available = request.available & known;
+  const Mask must = request.must & known;
+  const int size = std::clamp(request.size, 0, std::popcount(available | must));
+  const Ranking ranking(request.policy, size, request.rails_wanted);
+  const Search search{.pool = available & ~must,
+                      .must = must,
+                      .size = size - std::popcount(must),
+                      .free = (request.free & known) | available,
+                      .rails_free = rails_that_count(ranking, request.rails_free)};
+  return describe(find(ranking, search), ranking, search);
 }
 
-Found Engine::search(const Request &request, const Ranking &ranking, Mask free) const {
-  const Mask pool = request.available & ~request.must;
-  const int missing = request.size - std::popcount(request.must);
-  if (missing <= 0) {
-    return {.best = lowest_bits(request.must, request.size), .second = {}, .examined = 1};
+Found Engine::find(const Ranking &ranking, const Search &search) const {
+  if (search.size <= 0) {
+    const int size = search.size + std::popcount(search.must);
+    return {.best = lowest_bits(search.must, size), .second = {}, .examined = 1};
   }
-  if (missing == std::popcount(pool)) {
-    return {.best = pool | request.must, .second = {}, .examined = 1};
+  if (search.size == std::popcount(search.pool)) {
+    return {.best = search.pool | search.must, .second = {}, .examined = 1};
   }
-  return sets_->search(ranking,
-                       {.pool = pool, .must = request.must, .size = missing, .free = free});
+  return sets_->search(ranking, search);
 }
 
-Choice Engine::describe(const Found &found, const Ranking &ranking, Mask free) const {
+Choice Engine::describe(const Found &found, const Ranking &ranking, const Search &search) const {
   const auto &machine = sets_->machine();
   const auto traits = sets_->traits(found.best);
   const auto key = [&](Mask set) {
-    return ranking.key(machine, sets_->traits(set), sets_->rest(free & ~set), set);
+    return ranking.key(machine, sets_->traits_with(search.rails_free, set),
+                       sets_->rest(search.free & ~set), set);
   };
   Choice choice;
   choice.chosen = found.best;
@@ -84,11 +90,12 @@ std::optional<std::pair<int, int>> Engine::limiting_pair(Mask chosen) const {
   return slowest;
 }
 
-Key Engine::score(Mask chosen, Mask free, Policy policy, int rails_wanted) const {
+Key Engine::score(Mask chosen, Mask free, Policy policy, int rails_wanted, Mask rails_free) const {
   chosen &= sets_->machine().all();
   free &= sets_->machine().all();
   const Ranking ranking(policy, std::popcount(chosen), rails_wanted);
-  return ranking.key(sets_->machine(), sets_->traits(chosen), sets_->rest(free & ~chosen), chosen);
+  const auto traits = sets_->traits_with(rails_that_count(ranking, rails_free), chosen);
+  return ranking.key(sets_->machine(), traits, sets_->rest(free & ~chosen), chosen);
 }
 
 std::int64_t Engine::fragmentation(Mask free) const {

@@ -18,7 +18,8 @@ public:
   [[nodiscard]] Choice choose(const Request &request) const;
 
   /// The key of any set, as choose would give it with this free set.
-  [[nodiscard]] Key score(Mask chosen, Mask free, Policy policy, int rails_wanted) const;
+  [[nodiscard]] Key score(Mask chosen, Mask free, Policy policy, int rails_wanted,
+                          Mask rails_free) const;
 
   /// What can still be placed on a free set; larger is better.
   [[nodiscard]] std::int64_t fragmentation(Mask free) const;
@@ -34,8 +35,9 @@ public:
   [[nodiscard]] std::size_t table_bytes() const { return sets_->bytes(); }
 
 private:
-  [[nodiscard]] Found search(const Request &request, const Ranking &ranking, Mask free) const;
-  [[nodiscard]] Choice describe(const Found &found, const Ranking &ranking, Mask free) const;
+  [[nodiscard]] Found find(const Ranking &ranking, const Search &search) const;
+  [[nodiscard]] Choice describe(const Found &found, const Ranking &ranking,
+                                const Search &search) const;
   [[nodiscard]] std::optional<std::pair<int, int>> limiting_pair(Mask chosen) const;
 
   std::unique_ptr<const Sets> sets_;

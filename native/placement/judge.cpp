@@ -17,11 +17,12 @@ constexpr int rest_steps = 8; // for counting what is left
 
 } // namespace
 
-Judge::Judge(const LargeSets &sets, const Ranking &ranking, Mask free)
-    : sets_(sets), ranking_(ranking), free_(free), free_sum_(sets.machine().sum_gbps(free)) {
+Judge::Judge(const LargeSets &sets, const Ranking &ranking, const Search &search)
+    : sets_(sets), ranking_(ranking), free_(search.free), rails_free_(search.rails_free),
+      free_sum_(sets.machine().sum_gbps(free_)) {
   const auto &machine = sets.machine();
   for (int a = 0; a < machine.size(); ++a) {
-    each_bit(free & ~bit(a), [&](int b) {
+    each_bit(free_ & ~bit(a), [&](int b) {
       sum_with_free_[static_cast<std::size_t>(a)] +=
           static_cast<std::uint32_t>(machine.pair_gbps(a, b));
     });
@@ -44,6 +45,12 @@ bool Judge::may_win(const Traits &optimistic, Mask left) {
   }
   steps_ += rest_steps;
   return sets_.fragmentation(left) >= second_.words[1] >> 32U;
+}
+
+void Judge::offer(Mask set) {
+  auto traits = sets_.machine().traits_without_ring(set);
+  sets_.machine().count_free_rails(set, rails_free_, traits);
+  offer(set, traits);
 }
 
 void Judge::offer(Mask set, const Traits &without_ring) {

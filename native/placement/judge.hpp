@@ -8,11 +8,11 @@ namespace plumbline::placement {
 /// What the sets of one search are compared by.
 class Judge {
 public:
-  Judge(const LargeSets &sets, const Ranking &ranking, Mask free);
+  Judge(const LargeSets &sets, const Ranking &ranking, const Search &search);
 
   /// Ranks a set unless it cannot beat the second best; steps counts the work.
   void offer(Mask set, const Traits &without_ring);
-  void offer(Mask set) { offer(set, sets_.machine().traits_without_ring(set)); }
+  void offer(Mask set);
 
   /// Whether sets with at most these traits, that leave at most this, may still be worth a look.
   bool may_win(const Traits &optimistic, Mask left);
@@ -33,6 +33,7 @@ private:
   const LargeSets &sets_;
   const Ranking &ranking_;
   Mask free_;
+  Mask rails_free_;
   std::uint32_t free_sum_;
   std::array<std::uint32_t, max_devices> sum_with_free_{}; // of each device's pairs
   Rank first_;

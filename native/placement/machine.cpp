@@ -89,6 +89,9 @@ std::uint8_t narrow(int count) { return static_cast<std::uint8_t>(count); }
 Machine::Machine(const Facts &facts)
     : facts_((check(facts), facts)), size_(static_cast<int>(facts.pair_gbps.size())),
       tiers_(tiers_of(facts.pair_gbps)) {
+  for (const Mask rails : facts.rails) {
+    all_rails_ |= rails;
+  }
   for (int a = 0; a < size_; ++a) {
     for (int b = 0; b < size_; ++b) {
       const auto value =
@@ -131,6 +134,17 @@ Traits Machine::traits_without_ring(Mask set) const {
   traits.sockets = narrow(std::popcount(sockets));
   traits.rails = narrow(std::popcount(rails));
   return traits;
+}
+
+void Machine::count_free_rails(Mask set, Mask rails_free, Traits &traits) const {
+  Mask covered = 0;
+  int devices = 0;
+  each_bit(set, [&](int i) {
+    covered |= rails(i) & rails_free;
+    devices += (rails(i) & rails_free) != 0 ? 1 : 0;
+  });
+  traits.rails = narrow(std::popcount(covered));
+  traits.rail_devices = narrow(devices);
 }
 
 std::uint32_t Machine::sum_gbps(Mask set) const {

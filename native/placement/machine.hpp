@@ -36,13 +36,18 @@ public:
     return static_cast<std::uint32_t>(facts_.penalty[static_cast<std::size_t>(device)]);
   }
 
+  [[nodiscard]] Mask all_rails() const { return all_rails_; }
+
   /// The traits of any set but for the ring, which costs more than all others.
   [[nodiscard]] Traits traits_without_ring(Mask set) const;
+  /// Counts a set's rails once more, those that are free only.
+  void count_free_rails(Mask set, Mask rails_free, Traits &traits) const;
   [[nodiscard]] std::uint32_t sum_gbps(Mask set) const;
 
 private:
   Facts facts_;
   int size_;
+  Mask all_rails_ = 0;
   std::vector<std::int64_t> tiers_; // the values there are, slowest first
   std::array<std::uint16_t, std::size_t{max_devices} * max_devices> tier_{};
 };

@@ -13,6 +13,12 @@ using Fields = std::uint64_t;
 /// Known_only is for Policy::spread, which does not count unknown nodes and sockets.
 Fields fields_of(const Traits &traits, bool known_only);
 
+/// The same fields with other numbers of rails and of devices that have one.
+constexpr Fields with_rails(Fields fields, int rails, int rail_devices) {
+  return (fields & ~((Fields{1} << 14U) - 1)) | (static_cast<Fields>(rails) << 7U) |
+         static_cast<Fields>(rail_devices);
+}
+
 /// Compares as the key does: words first to last, then the sets' order.
 struct Rank {
   std::array<std::uint64_t, 4> words{};

@@ -11,6 +11,7 @@ struct Search {
   Mask must = 0;
   int size = 0;
   Mask free = 0;
+  Mask rails_free = ~Mask{0}; ///< the rails that count
 };
 
 /// The best two sets and how many were looked at.

@@ -19,6 +19,14 @@ public:
   [[nodiscard]] const Machine &machine() const { return machine_; }
 
   [[nodiscard]] virtual Traits traits(Mask set) const = 0;
+  /// The same where only these rails count.
+  [[nodiscard]] Traits traits_with(Mask rails_free, Mask set) const {
+    auto found = traits(set);
+    if ((machine_.all_rails() & ~rails_free) != 0) {
+      machine_.count_free_rails(set, rails_free, found);
+    }
+    return found;
+  }
   [[nodiscard]] virtual Rest rest(Mask left) const = 0;
   [[nodiscard]] virtual Found search(const Ranking &ranking, const Search &search) const = 0;
   [[nodiscard]] virtual FoundParents find_parents(const ParentSearch &search) const = 0;

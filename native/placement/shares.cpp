@@ -1,6 +1,7 @@
 #include "placement/shares.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -38,10 +39,19 @@ void check_counts(const Counts &counts, const std::string &name, std::size_t par
   }
 }
 
+Counts difference(const Counts &from, const Counts &counts) {
+  Counts left(from.size());
+  std::ranges::transform(from, counts, left.begin(), std::minus{});
+  return left;
+}
+
 void check(const ShareRequest &request, std::size_t parents) {
   check_counts(request.total, "total", parents, Counts(parents, most_shares));
   check_counts(request.free, "free", parents, request.total);
   check_counts(request.must, "must", parents, request.total);
+  if (request.held) {
+    check_counts(*request.held, "held", parents, difference(request.total, request.free));
+  }
 }
 
 std::int64_t sum(const Counts &counts) {
@@ -52,9 +62,12 @@ std::int64_t sum(const Counts &counts) {
 class Division {
 public:
   Division(const Sets &sets, const ShareRequest &request)
-      : sets_(sets), request_(request), room_(request.free), counts_(room_.size()) {
+      : sets_(sets), request_(request),
+        held_(request.held ? *request.held : difference(request.total, request.free)),
+        room_(request.free), left_(difference(request.total, held_)), counts_(room_.size()) {
     for (std::size_t i = 0; i < room_.size(); ++i) {
       room_[i] = std::max(room_[i], request.must[i]);
+      left_[i] = std::max(left_[i], request.must[i]);
     }
     missing_ = std::clamp<std::int64_t>(request.size, 0, sum(room_));
     for (std::size_t i = 0; i < room_.size(); ++i) {
@@ -103,13 +116,9 @@ private:
     return mask;
   }
 
-  [[nodiscard]] std::int64_t taken_before(int i) const {
-    return request_.total[at(i)] - request_.free[at(i)];
-  }
-
   /// Load of a parent as its n-th share of this request finds it, itself included.
   [[nodiscard]] std::int64_t load(int i, std::int64_t n) const {
-    return full_load * (taken_before(i) + n) / request_.total[at(i)];
+    return full_load * (held_[at(i)] + n) / request_.total[at(i)];
   }
   [[nodiscard]] std::int64_t next_load(int i) const { return load(i, counts_[at(i)] + 1); }
 
@@ -145,13 +154,13 @@ private:
     search.needed = missing_ + sum(counts_);
     for (int i = 0; i < parents(); ++i) {
       search.room[at(i)] = room_[at(i)];
-      const auto untouched = taken_before(i) == 0 ? 1 : 0;
-      search.cost[at(i)] = static_cast<std::uint64_t>((room_[at(i)] * 256) + untouched);
+      const auto untouched = held_[at(i)] == 0 ? 1 : 0;
+      search.cost[at(i)] = static_cast<std::uint64_t>((left_[at(i)] * 1024) + untouched);
     }
     fill_smallest_first(find(search));
   }
 
-  /// What is left over is left on one parent, the one with the most room.
+  /// What is left of the offer is left on one parent, the one with the most room.
   void fill_smallest_first(Mask mask) {
     std::vector<int> order;
     each_bit(mask, [&](int i) { order.push_back(i); });
@@ -228,8 +237,8 @@ private:
     std::int64_t opened = 0;
     std::int64_t loads = 0;
     each_bit(choice.parents, [&](int i) {
-      leftover += room_[at(i)] - counts_[at(i)];
-      opened += taken_before(i) == 0 ? 1 : 0;
+      leftover += left_[at(i)] - counts_[at(i)];
+      opened += held_[at(i)] == 0 ? 1 : 0;
       for (std::int64_t n = 1; n <= counts_[at(i)]; ++n) {
         loads += load(i, n);
       }
@@ -262,7 +271,9 @@ private:
 
   const Sets &sets_;
   const ShareRequest &request_;
-  Counts room_;
+  Counts held_;
+  Counts room_; // what may be given
+  Counts left_; // what is not in use
   Counts counts_;
   std::int64_t missing_ = 0;
   bool exact_ = true;

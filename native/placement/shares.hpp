@@ -22,7 +22,7 @@ enum class ShareTerm : std::uint8_t {
   clique,
   numa_nodes,
   sockets,
-  leftover, ///< minus the shares left on the parents used
+  leftover, ///< minus the shares left on the parents used, offered or not
   opened,   ///< minus the parents used that had all their shares left
   load,     ///< minus the loads, in millionths, that each share found including itself
   sum_pair,
@@ -32,10 +32,13 @@ enum class ShareTerm : std::uint8_t {
 
 struct ShareRequest {
   std::vector<std::int64_t> free;  ///< shares offered of each parent
-  std::vector<std::int64_t> total; ///< all shares of each parent; the rest are taken
+  std::vector<std::int64_t> total; ///< all shares of each parent
   std::vector<std::int64_t> must;  ///< shares that must be taken, part of size
   std::int64_t size = 0;
   SharePolicy policy = SharePolicy::packed;
+  /// Shares in use of each parent, up to total - free, which they are where nobody knows better:
+  /// what is offered may be only a part of what is not in use.
+  std::optional<std::vector<std::int64_t>> held;
 };
 
 struct ShareChoice {

@@ -8,7 +8,7 @@
 namespace plumbline::placement {
 
 Found SmallSets::search(const Ranking &ranking, const Search &search) const {
-  return search_subsets(tables_, ranking, search);
+  return search_subsets(machine(), tables_, ranking, search);
 }
 
 FoundParents SmallSets::find_parents(const ParentSearch &search) const {

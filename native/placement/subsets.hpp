@@ -8,6 +8,7 @@
 namespace plumbline::placement {
 
 /// Looks at every subset in Gosper's order, dropping those whose head cannot win.
-Found search_subsets(const Tables &tables, const Ranking &ranking, const Search &search);
+Found search_subsets(const Machine &machine, const Tables &tables, const Ranking &ranking,
+                     const Search &search);
 
 } // namespace plumbline::placement

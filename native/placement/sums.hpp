@@ -1,24 +1,25 @@
-// Sums over the bits of small numbers, by two table look-ups.
+// Sums and unions over the bits of small numbers, by two table look-ups.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 
 #include "placement/bits.hpp"
 
 namespace plumbline::placement {
 
-/// For numbers of up to exact_up_to bits: the sum of what each set bit stands for.
-template <typename T> class Sums {
+/// For numbers of up to exact_up_to bits: what each set bit stands for, joined.
+template <typename T, typename Join> class Joined {
 public:
   /// Value(i) is what bit i stands for, for i below bits.
-  template <typename Value> Sums(int bits, Value value) {
+  template <typename Value> Joined(int bits, Value value) {
     fill(low_, 0, std::min(bits, half), value);
     fill(high_, half, std::max(0, bits - half), value);
   }
 
   T operator()(std::uint32_t number) const {
-    return static_cast<T>(low_[number & 255U] + high_[number >> unsigned{half}]);
+    return static_cast<T>(Join{}(low_[number & 255U], high_[number >> unsigned{half}]));
   }
 
 private:
@@ -31,7 +32,7 @@ private:
     for (int i = 0; i < bits; ++i, filled *= 2) {
       const T added = value(first + i);
       for (std::size_t known = 0; known < filled; ++known) {
-        part[filled + known] = static_cast<T>(part[known] + added);
+        part[filled + known] = static_cast<T>(Join{}(part[known], added));
       }
     }
   }
@@ -39,6 +40,9 @@ private:
   Part low_;
   Part high_;
 };
+
+template <typename T> using Sums = Joined<T, std::plus<>>;
+using Unions = Joined<Mask, std::bit_or<>>;
 
 /// Spreads the bits of small numbers over the bits of a pool.
 inline Sums<std::uint16_t> deposit_into(Mask pool) {

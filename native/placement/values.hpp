@@ -42,7 +42,7 @@ struct Facts {
   std::vector<Mask> numa; ///< nodes of each device, 0 when unknown
   std::vector<Mask> socket;
   std::vector<std::int64_t> clique; ///< id of a complete NVLink clique, -1 for none
-  std::vector<Mask> rails;          ///< usable NICs near each device
+  std::vector<Mask> rails;          ///< usable NICs near each device, free or not
   std::vector<std::int64_t> penalty;
 };
 
@@ -74,6 +74,7 @@ struct Request {
   Mask free = 0; ///< what is free on the node; available is added
   Policy policy = Policy::standard;
   int rails_wanted = 0;
+  Mask rails_free = ~Mask{0}; ///< the only ones that count where rails are liked
 };
 
 using Key = std::array<std::uint64_t, term_count>; // two's complement but for the last

@@ -13,19 +13,28 @@ from placement_machines import (
     H100_NPS4,
     HGX_A100_2NIC,
     PCIE_4_PLUS_2,
+    PlacementMachine,
     bits,
     ranks,
+    uniform,
 )
 
 from agent._native import PlacementPolicy
+from agent._native import PlacementTerm as Term
 
 DEFAULT, RDMA = PlacementPolicy.DEFAULT, PlacementPolicy.RDMA
 
 
-def choose(machine, size, free=None, must=0, policy=DEFAULT, rails=0):
+def choose(machine, size, free=None, must=0, policy=DEFAULT, rails=0, rails_free=None):
     free = machine.everything if free is None else free
     return machine.engine().choose(
-        available=free, must=must, size=size, free=free, policy=policy, rails_wanted=rails
+        available=free,
+        must=must,
+        size=size,
+        free=free,
+        policy=policy,
+        rails_wanted=rails,
+        rails_free=rails_free,
     )
 
 
@@ -149,6 +158,29 @@ def test_two_with_a_nic_are_both_beside_it(policy):
     assert chosen(HGX_A100_2NIC, 2, policy=policy, rails=1) == [0, 1]
     free = HGX_A100_2NIC.everything & ~bits(1)
     assert chosen(HGX_A100_2NIC, 2, free=free, policy=policy, rails=1) == [4, 5]
+
+
+@pytest.mark.parametrize("policy", [DEFAULT, RDMA])
+def test_a_nic_in_use_serves_nobody_else(policy):
+    answer = choose(HGX_A100_2NIC, 2, policy=policy, rails=1, rails_free=bits(1))
+
+    assert ranks(answer.chosen) == [4, 5]
+    assert dict(zip(answer.terms, answer.key, strict=True))[Term.RAILS] == 1
+
+
+def test_two_without_a_nic_leave_alone_what_is_in_use_too():
+    assert ranks(choose(HGX_A100_2NIC, 2, rails_free=0).chosen) == [2, 3]
+
+
+def test_of_gpus_alike_those_whose_rails_are_free_serve_who_wants_rails():
+    count = 20
+    rails = [1 << rank for rank in range(count)]
+    like = PlacementMachine(pair_gbps=uniform(count, 50), numa=[1] * count, rails=rails)
+    answer = choose(like, 3, rails=3, rails_free=bits(4, 9, 17, 63))
+
+    assert ranks(answer.chosen) == [4, 9, 17]
+    assert ranks(answer.runner_up) == [0, 4, 9]
+    assert answer.exact
 
 
 def test_two_without_a_nic_leave_it_to_others():

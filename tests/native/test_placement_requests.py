@@ -71,7 +71,9 @@ def test_the_node_decides_what_stays_free_and_not_the_offer():
     assert ranks(choose(DGX_1V, available=offered, free=bits(1, 4, 7), size=1).chosen) == [1]
 
 
-@pytest.mark.parametrize("name", ["available", "must", "size", "free", "rails_wanted"])
+@pytest.mark.parametrize(
+    "name", ["available", "must", "size", "free", "rails_wanted", "rails_free"]
+)
 def test_a_negative_number_is_refused(name):
     asked = {"available": 3, "must": 0, "size": 1, "free": 3, "policy": DEFAULT}
 
@@ -200,9 +202,23 @@ def test_distributed_shares_count_what_the_node_has_given_already():
     assert answer.counts == (1, 0, 1, 0, 0, 0, 0, 0)
 
 
+def test_what_is_held_decides_and_not_what_is_offered():
+    offered = {"free": [1, 1, 0, 1, 0, 0, 0, 0], "held": [0, 3, 0, 1, 0, 0, 0, 0]}
+    ask = {policy: divide(DGX_1V, **offered, size=1, policy=policy) for policy in SharePolicy}
+
+    assert ask[SharePolicy.PACKED].counts[1] == 1  # nothing is left there then
+    assert ask[SharePolicy.DISTRIBUTED].counts[0] == 1
+    leftover, opened = ask[SharePolicy.PACKED].key[6:8]
+    assert (leftover, opened) == (0, 0)
+    assert ask[SharePolicy.DISTRIBUTED].key[0] == -250_000
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
+        ({"held": [0] * 9}, "held has 9 entries for 8 devices"),
+        ({"held": [0] * 7 + [-1]}, r"held\[7\] is -1, not between 0 and 4"),
+        ({"free": [3] * 8, "held": [1, 2] + [0] * 6}, r"held\[1\] is 2, not between 0 and 1"),
         ({"free": [5] + [0] * 7}, r"free\[0\] is 5, not between 0 and 4"),
         ({"free": [0] * 7}, "free has 7 entries for 8 devices"),
         ({"must": [0, -1] + [0] * 6}, r"must\[1\] is -1"),

@@ -51,6 +51,7 @@ def requests(draw, most=10):
         "free": draw(sets),
         "policy": draw(st.sampled_from(list(Policy))),
         "rails_wanted": draw(st.sampled_from([0, 0, 1, 2])),
+        "rails_free": draw(st.sampled_from([None, 0, 1, 3, 6, 1 << 63, (1 << 64) - 1])),
     }
 
 
@@ -63,6 +64,7 @@ def expected(oracle, asked):
         sets["free"],
         asked["policy"],
         asked["rails_wanted"],
+        asked["rails_free"],
     )
 
 
@@ -185,7 +187,7 @@ def test_a_score_is_the_key_of_the_choice(case):
     answer = machine.engine().choose(**asked)
     free = asked["free"] | asked["available"]
 
-    rest = {"policy": asked["policy"], "rails_wanted": asked["rails_wanted"]}
+    rest = {name: asked[name] for name in ("policy", "rails_wanted", "rails_free")}
     assert machine.engine().score(answer.chosen, free=free, **rest) == answer.key
     if answer.runner_up is not None:
         assert machine.engine().score(answer.runner_up, free=free, **rest) == answer.runner_up_key

@@ -15,9 +15,12 @@ from agent._native import SharePolicy
 LEFT = (Term.FRAGMENTATION, Term.REST_SUM)
 
 
-def tree(shuffler, count):
+def tree(shuffler, count, *, own_rails=False):
     """Make a machine of PCIe switches below roots below nodes: near is near for all."""
     switches = sorted(shuffler.randrange(max(2, count // 3)) for _ in range(count))
+    rails = [1 << switch if switch % 2 else 0 for switch in switches]
+    if own_rails:
+        rails = [1 << rank for rank in range(count)]
 
     def gbps(a, b):
         x, y = switches[a], switches[b]
@@ -27,7 +30,7 @@ def tree(shuffler, count):
     return PlacementMachine(
         pair_gbps=[[0 if a == b else gbps(a, b) for b in range(count)] for a in range(count)],
         numa=nodes(*(switch // 4 for switch in switches)),
-        rails=[1 << switch if switch % 2 else 0 for switch in switches],
+        rails=rails,
         penalty=[shuffler.choice([0, 0, 0, 5]) for _ in range(count)],
     )
 
@@ -45,7 +48,7 @@ def disturb(machine, shuffler, share):
 @st.composite
 def questions(draw, count, most):
     shuffler = draw(st.randoms(use_true_random=False))
-    machine = tree(shuffler, draw(st.integers(17, count)))
+    machine = tree(shuffler, draw(st.integers(17, count)), own_rails=draw(st.booleans()))
     if draw(st.booleans()):
         disturb(machine, shuffler, draw(st.sampled_from([0.02, 0.3])))
     free = shuffler.getrandbits(machine.size) | shuffler.getrandbits(machine.size)
@@ -58,6 +61,7 @@ def questions(draw, count, most):
         "free": free,
         "policy": draw(st.sampled_from(list(Policy))),
         "rails_wanted": draw(st.sampled_from([0, 0, 1])),
+        "rails_free": draw(st.sampled_from([None, shuffler.getrandbits(64)])),
     }
 
 
@@ -68,7 +72,8 @@ def scores(machine, asked):
     engine = machine.engine()
     more = combinations(pool, asked["size"] - asked["must"].bit_count())
     sets = [asked["must"] | bits(*each) for each in more]
-    keywords = {"free": free, "policy": asked["policy"], "rails_wanted": asked["rails_wanted"]}
+    keywords = {name: asked[name] for name in ("policy", "rails_wanted", "rails_free")}
+    keywords["free"] = free
     return sorted(((engine.score(s, **keywords), s) for s in sets), reverse=True)
 
 
@@ -108,16 +113,16 @@ def test_what_does_not_is_still_on_top(case):
 def test_the_terms_of_a_set_are_what_they_say(case):
     machine, asked = case
     free = asked["free"] | asked["available"]
-    policy, wanted = asked["policy"], asked["rails_wanted"]
+    policy, wanted, rails_free = asked["policy"], asked["rails_wanted"], asked["rails_free"]
     chosen = bits(*ranks(asked["available"])[: asked["size"]]) or 1
-    rest = {"policy": policy, "rails_wanted": wanted}
+    rest = {"policy": policy, "rails_wanted": wanted, "rails_free": rails_free}
 
     key = machine.engine().score(chosen, free=free, **rest)
 
     terms = terms_of(policy, chosen.bit_count(), wanted)
     oracle = Oracle(machine)
     oracle.fragmentation = lambda _: 0
-    expected = oracle.key(ranks(chosen), ranks(free), policy, wanted)
+    expected = oracle.key(ranks(chosen), ranks(free), policy, wanted, rails_free)
     ours = dict(zip(terms, key, strict=True)) | {Term.FRAGMENTATION: 0}
     assert ours == dict(zip(terms, expected, strict=True))
 

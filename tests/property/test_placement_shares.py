@@ -43,14 +43,18 @@ def divisions(draw):
     room = [max(pair) for pair in zip(free, must, strict=True)]
     size = draw(st.integers(sum(must), sum(room)))
     policy = draw(st.sampled_from(list(SharePolicy)))
-    return machine, {"free": free, "total": total, "must": must, "size": size, "policy": policy}
+    asked = {"free": free, "total": total, "must": must, "size": size, "policy": policy}
+    if draw(st.booleans()):
+        unknown = zip(total, free, strict=True)
+        asked["held"] = [draw(st.integers(0, most - offered)) for most, offered in unknown]
+    return machine, asked
 
 
 def key(oracle, asked, counts):
     """Return the key of a division, worked out afresh."""
     total, free, must = asked["total"], asked["free"], asked["must"]
     parents = [p for p, count in enumerate(counts) if count]
-    taken = [t - f for t, f in zip(total, free, strict=True)]
+    taken = asked.get("held") or [t - f for t, f in zip(total, free, strict=True)]
     of_set = oracle.key(parents, (), PlacementPolicy.NUMA_FIRST)
     pairs = len(parents) > 1
     value = {
@@ -60,7 +64,7 @@ def key(oracle, asked, counts):
         "CLIQUE": oracle.key(parents, (), PlacementPolicy.DEFAULT)[4 if len(parents) < 2 else 2],
         "NUMA_NODES": oracle.grade(tuple(parents))[1],
         "SOCKETS": oracle.grade(tuple(parents))[2],
-        "LEFTOVER": -sum(max(free[p], must[p]) - counts[p] for p in parents),
+        "LEFTOVER": -sum(max(total[p] - taken[p], must[p]) - counts[p] for p in parents),
         "OPENED": -sum(taken[p] == 0 for p in parents),
         "LOAD": -sum(
             1_000_000 * (taken[p] + n) // total[p] for p in parents for n in range(1, counts[p] + 1)

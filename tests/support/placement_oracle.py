@@ -104,14 +104,16 @@ class Oracle:
                 total += weight * (share + 1000 * self.packed(free, size))
         return total
 
-    def key(self, chosen, free, policy, wanted=0):
+    def key(self, chosen, free, policy, wanted=0, rails_free=None):
         chosen = tuple(sorted(chosen))
         rest = tuple(sorted(set(free) - set(chosen)))
         cliques = {self.facts["clique"][d] for d in chosen}
+        likes = wanted > 0 or policy in (Policy.RDMA, Policy.SPREAD)
         rails = [self.facts["rails"][d] for d in chosen]
+        if likes and rails_free is not None:
+            rails = [mask & rails_free for mask in rails]
         covered = len({rail for mask in rails for rail in ranks(mask)})
         beside = sum(mask != 0 for mask in rails)
-        likes = wanted > 0 or policy in (Policy.RDMA, Policy.SPREAD)
         nodes, sockets = self.spanned("numa", chosen), self.spanned("socket", chosen)
         spread = policy is Policy.SPREAD
         value = {
@@ -130,9 +132,10 @@ class Oracle:
         }
         return tuple(value[term] for term in terms_of(policy, len(chosen), wanted))
 
-    def ranking(self, available, must, size, free, policy, wanted=0):
+    def ranking(self, available, must, size, free, policy, wanted=0, rails_free=None):
         """Return every allowed set with its key, best first."""
         free = set(free) | set(available)
         pool = sorted(set(available) - set(must))
         sets = [(*must, *more) for more in combinations(pool, size - len(must))]
-        return sorted(((self.key(s, free, policy, wanted), bits(*s)) for s in sets), reverse=True)
+        asked = (free, policy, wanted, rails_free)
+        return sorted(((self.key(s, *asked), bits(*s)) for s in sets), reverse=True)
