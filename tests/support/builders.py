@@ -1,6 +1,14 @@
 """Inventory values for tests, each fact overridable by name."""
 
-from agent.model.inventory import Gpu, Inventory, NumaNode, PciAddress, PcieLink
+from agent.model.inventory import (
+    Gpu,
+    Inventory,
+    Nic,
+    NicPort,
+    NumaNode,
+    PciAddress,
+    PcieLink,
+)
 
 UNKNOWN_PCIE = PcieLink(
     max_generation=None, max_width=None, current_generation=None, current_width=None
@@ -37,6 +45,22 @@ def gpu(index, **facts):
         "fabric": None,
     }
     return Gpu(**{**values, **facts})
+
+
+def nic(name, **facts):
+    port = NicPort(number=1, state="ACTIVE", rate_gbps=400.0, link_layer="InfiniBand")
+    values = {
+        "name": name,
+        "address": PciAddress("0000:f0:00.0"),
+        "position": None,
+        "rdma": True,
+        "interfaces": (),
+        "ports": (port,),
+        "numa_node": 0,
+        "physical_function": None,
+        "nvlink_management": False,
+    }
+    return Nic(**{**values, **facts})
 
 
 def numa(number, cpus=(0,)):

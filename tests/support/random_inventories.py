@@ -4,13 +4,12 @@ import random
 from dataclasses import replace
 from itertools import combinations
 
-from builders import address, gpu, inventory, numa
+from builders import address, gpu, inventory, nic, numa
 
 from agent.model.inventory import (
     Distance,
     Link,
     LinkPeer,
-    Nic,
     NicPort,
     PairDistance,
     PciPosition,
@@ -96,16 +95,11 @@ class _Maker:
     def nic(self, number):
         choose = self.random.choice
         state = choose(["ACTIVE", "ACTIVE", "DOWN"])
-        port = NicPort(number=1, state=state, rate_gbps=None, link_layer=None)
-        return Nic(
-            name=f"mlx5_{number}",
-            address=None,
-            position=None,
+        return nic(
+            f"mlx5_{number}",
             rdma=choose([True, True, False]),
-            interfaces=(),
-            ports=(port,),
+            ports=(NicPort(number=1, state=state, rate_gbps=None, link_layer=None),),
             numa_node=self.known(self.random.randrange(4)),
-            physical_function=None,
             nvlink_management=choose([False, False, True]),
         )
 

@@ -4,7 +4,7 @@ import random
 from itertools import combinations
 
 import pytest
-from builders import address, gpu, inventory
+from builders import address, gpu, inventory, nic
 
 from agent.model.inventory import (
     Distance,
@@ -71,6 +71,20 @@ def test_a_pair_is_an_nvlink_pair():
         ("GPU-4", "GPU-5"),
         ("GPU-6", "GPU-7"),
     }
+
+
+def test_where_a_vm_flattens_pcie_nvlink_and_numa_nodes_decide_and_no_rail_is_made_up():
+    # Everything is PHB, also across NUMA nodes and to the NIC.
+    gpus = [
+        gpu(i, numa_node=i % 2, links=(direct(0, i ^ 2),) if i in (1, 3) else ()) for i in range(5)
+    ]
+    names = [*(g.uuid for g in gpus), "mlx5_0"]
+    flat = tuple(PairDistance(a=a, b=b, distance=Distance.PHB) for a, b in combinations(names, 2))
+    machine = inventory(*gpus, nics=(nic("mlx5_0"),), pairs=flat)
+
+    assert choose(machine, 2).devices == ("GPU-1", "GPU-3")
+    assert choose(machine, 3).devices == ("GPU-0", "GPU-2", "GPU-4")
+    assert choose(machine, 5).explanation.rails == ()
 
 
 def test_a_single_gpu_breaks_no_pair_when_one_is_broken_already():

@@ -1,26 +1,10 @@
 """Which NICs stand beside a GPU."""
 
 import pytest
-from builders import gpu, inventory
+from builders import gpu, inventory, nic
 
-from agent.model.inventory import Distance, Nic, NicPort, PairDistance, PciAddress
+from agent.model.inventory import Distance, NicPort, PairDistance
 from agent.planning.rails import nics_beside
-
-
-def nic(name, **facts):
-    port = NicPort(number=1, state="ACTIVE", rate_gbps=400.0, link_layer="InfiniBand")
-    values = {
-        "name": name,
-        "address": PciAddress("0000:f0:00.0"),
-        "position": None,
-        "rdma": True,
-        "interfaces": (),
-        "ports": (port,),
-        "numa_node": 0,
-        "physical_function": None,
-        "nvlink_management": False,
-    }
-    return Nic(**{**values, **facts})
 
 
 def beside(*nics_at, c2c_links=0):
