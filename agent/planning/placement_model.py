@@ -6,7 +6,7 @@ for; they rank, they do not promise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.model.inventory import Distance, Gpu, Inventory, PciPosition, nvlinks_between
@@ -27,8 +27,9 @@ PCIE_GBPS = {
     Distance.NODE: 12,
     Distance.SYS: 8,
 }
-# MB/s per lane after encoding, by generation (PCI Express base specification).
-_LANE_MBPS = {1: 250, 2: 500, 3: 985, 4: 1969, 5: 3938, 6: 7563}
+# MB/s per lane after encoding, by generation (PCI Express base specification); from 3 to 5 each
+# exactly twice the one before, so that half the lanes of the next generation are no less.
+_LANE_MBPS = {1: 250, 2: 500, 3: 985, 4: 1970, 5: 3940, 6: 7563}
 _REFERENCE_MBPS = 16 * _LANE_MBPS[4]
 
 
@@ -73,7 +74,8 @@ class PlacementModel:
 def build_model(inventory: Inventory, gpus: Iterable[Gpu]) -> PlacementModel:
     """Return the model of these GPUs, answering or not."""
     ranked = sorted(gpus, key=_rank)
-    values = [[_pair_gbps(inventory, a, b) for b in ranked] for a in ranked]
+    paths = _paths_mbps(ranked)
+    values = [[_pair_gbps(inventory, paths, a, b) for b in ranked] for a in ranked]
     sockets: dict[int | None, int | None] = {n.id: n.socket for n in inventory.numa_nodes}
     numa, numa_nodes = _bits([gpu.numa_node for gpu in ranked])
     socket, socket_ids = _bits([sockets.get(gpu.numa_node) for gpu in ranked])
@@ -90,7 +92,7 @@ def build_model(inventory: Inventory, gpus: Iterable[Gpu]) -> PlacementModel:
         clique=_cliques(ranked),
         rails=tuple(sum(1 << rail_names.index(name) for name in names) for names in beside),
         rail_names=rail_names,
-        penalty=tuple(_penalty(gpu, ranked) for gpu in ranked),
+        penalty=tuple(_penalty(gpu, ranked, paths) for gpu in ranked),
     )
 
 
@@ -99,12 +101,12 @@ def _rank(gpu: Gpu) -> tuple[int, str]:
     return (gpu.module_id if gpu.module_id is not None else 0, gpu.address)
 
 
-def _pair_gbps(inventory: Inventory, a: Gpu, b: Gpu) -> int:
+def _pair_gbps(inventory: Inventory, paths: Mapping[str, int], a: Gpu, b: Gpu) -> int:
     if a.uuid == b.uuid:
         return 0
     links = nvlinks_between(a, b)
     over_nvlink = links * min(_nvlink_gbps(a), _nvlink_gbps(b))
-    return max(over_nvlink, _pcie_gbps(inventory, a, b))
+    return max(over_nvlink, _pcie_gbps(inventory, min(paths[a.uuid], paths[b.uuid]), a, b))
 
 
 def _nvlink_gbps(gpu: Gpu) -> int:
@@ -112,20 +114,29 @@ def _nvlink_gbps(gpu: Gpu) -> int:
     return min((s for s in speeds if s is not None), default=_SLOWEST_NVLINK_GBPS)
 
 
-def _pcie_gbps(inventory: Inventory, a: Gpu, b: Gpu) -> int:
+def _pcie_gbps(inventory: Inventory, narrowest: int, a: Gpu, b: Gpu) -> int:
     # Unknown is never best.
     distance = inventory.distance(a.uuid, b.uuid) or Distance.SYS
     redirected = any(p is not None and p.acs_redirect for p in (a.position, b.position))
     if redirected and distance in (Distance.PIX, Distance.PXB):
         # ACS sends peer traffic up to the root complex and down again.
         distance = Distance.PHB
-    narrowest = min(_path_mbps(a.position), _path_mbps(b.position))
     return max(1, round(PCIE_GBPS[distance] * narrowest / _REFERENCE_MBPS))
 
 
-def _path_mbps(position: PciPosition | None) -> int:
+def _paths_mbps(gpus: Sequence[Gpu]) -> dict[str, int]:
+    """Return what the way up from each GPU carries, by UUID.
+
+    One that is not known counts as the narrowest of the node: unknown is never best.
+    """
+    found = {gpu.uuid: _path_mbps(gpu.position) for gpu in gpus}
+    narrowest = min((mbps for mbps in found.values() if mbps), default=_REFERENCE_MBPS)
+    return {uuid: mbps or narrowest for uuid, mbps in found.items()}
+
+
+def _path_mbps(position: PciPosition | None) -> int | None:
     if position is None or position.path_generation is None or position.path_width is None:
-        return _REFERENCE_MBPS
+        return None
     return _LANE_MBPS.get(position.path_generation, _LANE_MBPS[6]) * position.path_width
 
 
@@ -163,13 +174,13 @@ def _cliques(ranked: Sequence[Gpu]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _penalty(gpu: Gpu, ranked: Sequence[Gpu]) -> int:
+def _penalty(gpu: Gpu, ranked: Sequence[Gpu], paths: Mapping[str, int]) -> int:
     """Return how much less than the best of its kind a GPU has to offer."""
     alike = [other for other in ranked if other.name == gpu.name]
     links = [sum(link.active for link in other.links) for other in alike]
-    paths = [_path_mbps(other.position) for other in alike]
+    best_path = max(paths[other.uuid] for other in alike)
     missing_links = _tenths_missing(sum(link.active for link in gpu.links), max(links))
-    return missing_links + _tenths_missing(_path_mbps(gpu.position), max(paths))
+    return missing_links + _tenths_missing(paths[gpu.uuid], best_path)
 
 
 def _tenths_missing(value: int, best: int) -> int:

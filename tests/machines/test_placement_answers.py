@@ -1,5 +1,7 @@
 """The answers that the reference machines must give, each with its reason."""
 
+from itertools import combinations
+
 import pytest
 
 from agent._native import PlacementPolicy
@@ -54,6 +56,21 @@ def test_two_gpus_with_two_rails_share_a_socket(place):
     assert len(why.rails) == 2
 
 
+@pytest.mark.parametrize("machine", ["dgx-h100", "dgx-h100-12nic"])
+def test_the_rail_of_a_gpu_is_the_nic_on_its_own_port(place, machine):
+    # NICs 1, 2, 7 and 8 are for storage: nearest to nothing, nobody's rail.
+    for gpu, nic in enumerate((0, 3, 4, 5, 6, 9, 10, 11)):
+        _, why = place(machine, 1, free=[gpu], rails=1)
+
+        assert why.rails == (f"mlx5_{nic}",)
+
+
+def test_two_rails_are_looked_for_where_two_gpus_of_a_socket_are(place):
+    gpus, why = place("dgx-h100-12nic", 2, free=[0, 4, 6], rails=2)
+
+    assert (gpus, why.rails) == ({4, 6}, ("mlx5_10", "mlx5_6"))
+
+
 def test_storage_nics_are_no_rails(tables):
     assert len(tables["dgx-h100"].model.rail_names) == 8
     assert {mask.bit_count() for mask in tables["dgx-h100"].model.rails} == {1}
@@ -65,6 +82,19 @@ def test_a_cube_mesh_prefers_double_links_and_keeps_the_other_half_whole(place):
     assert chosen(place("dgx-1v", 4)) in ({0, 1, 2, 3}, {4, 5, 6, 7})
     # With 0 and 3 gone, 1 and 2 are the pair that breaks no quad.
     assert chosen(place("dgx-1v", 2, free=[1, 2, 4, 5, 6, 7])) == {1, 2}
+
+
+def test_a_cube_mesh_gives_a_single_link_before_none(place):
+    # 0 and 1 have one NVLink, 6 has none to either.
+    gpus, why = place("dgx-1v", 2, free=[0, 1, 6])
+
+    assert (gpus, why.limiting_path) == ({0, 1}, "NV1")
+
+
+def test_half_a_cube_mesh_is_as_fast_between_all_as_around(place):
+    _, why = place("dgx-1v", 4)
+
+    assert (why.ring_gbps, why.min_pair_gbps) == (25, 25)
 
 
 def test_a_cube_mesh_is_ranked_by_its_rings(place):
@@ -114,10 +144,29 @@ def test_a_gpu_without_its_nvlinks_goes_first_and_is_avoided_otherwise(place, in
     assert why.min_pair_gbps < 100
 
 
+def test_a_gpu_without_its_nvlinks_goes_first_wherever_that_keeps_a_pair(place):
+    for others in combinations([0, 1, 3, 4, 5, 6, 7], 2):
+        assert chosen(place("b200-degraded-gpu2-no-nvlink", 1, free=[*others, 2])) == {2}
+
+
 def test_a_coherent_tray_is_paired_by_cpu(place):
     assert chosen(place("gb200-tray", 2)) in ({0, 1}, {2, 3})
     _, why = place("gb200-tray", 2)
     assert set(why.numa_nodes) <= {0, 1}
+
+
+def test_a_coherent_tray_has_its_nics_by_cpu_however_far_pcie_calls_them(place):
+    near = [place("gb200-tray", 1, free=[gpu], rails=1)[1].rails for gpu in range(4)]
+
+    assert near[0] == near[1] == ("mlx5_0", "mlx5_1", "mlx5_2", "mlx5_3")
+    assert near[2] == near[3] == ("mlx5_4", "mlx5_5", "mlx5_6", "mlx5_7")
+
+
+def test_all_pairs_of_a_coherent_tray_are_alike(place):
+    for pair in combinations(range(4), 2):
+        _, why = place("gb200-tray", 2, free=pair)
+
+        assert (why.min_pair_gbps, why.limiting_path) == (900, "NV18")
 
 
 def test_gpus_near_a_nic_are_kept_for_those_who_ask_for_one(place):

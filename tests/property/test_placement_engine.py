@@ -16,7 +16,7 @@ GBPS = st.sampled_from([0, 8, 12, 24, 25, 50, 450])
 
 
 @st.composite
-def machines(draw, most=10):
+def machines(draw, most=12):
     count = draw(st.integers(1, most))
     pairs = [[0] * count for _ in range(count)]
     for a in range(count):
@@ -38,7 +38,7 @@ def machines(draw, most=10):
 
 
 @st.composite
-def requests(draw, most=10):
+def requests(draw, most=12):
     machine = draw(machines(most))
     sets = st.integers(0, machine.everything)
     available = draw(sets.filter(bool))

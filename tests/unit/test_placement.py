@@ -4,9 +4,16 @@ import random
 from itertools import combinations
 
 import pytest
-from builders import address, gpu, inventory
+from builders import address, gpu, inventory, nic
 
-from agent.model.inventory import Distance, Link, LinkPeer, PairDistance, nvlinks_between
+from agent.model.inventory import (
+    Distance,
+    Link,
+    LinkPeer,
+    PairDistance,
+    PciPosition,
+    nvlinks_between,
+)
 from agent.planning.placement import PlacementTable, Request
 
 
@@ -64,6 +71,20 @@ def test_a_pair_is_an_nvlink_pair():
         ("GPU-4", "GPU-5"),
         ("GPU-6", "GPU-7"),
     }
+
+
+def test_where_a_vm_flattens_pcie_nvlink_and_numa_nodes_decide_and_no_rail_is_made_up():
+    # Everything is PHB, also across NUMA nodes and to the NIC.
+    gpus = [
+        gpu(i, numa_node=i % 2, links=(direct(0, i ^ 2),) if i in (1, 3) else ()) for i in range(5)
+    ]
+    names = [*(g.uuid for g in gpus), "mlx5_0"]
+    flat = tuple(PairDistance(a=a, b=b, distance=Distance.PHB) for a, b in combinations(names, 2))
+    machine = inventory(*gpus, nics=(nic("mlx5_0"),), pairs=flat)
+
+    assert choose(machine, 2).devices == ("GPU-1", "GPU-3")
+    assert choose(machine, 3).devices == ("GPU-0", "GPU-2", "GPU-4")
+    assert choose(machine, 5).explanation.rails == ()
 
 
 def test_a_single_gpu_breaks_no_pair_when_one_is_broken_already():
@@ -126,6 +147,38 @@ def test_a_lost_link_end_counts_for_neither():
     b = gpu(1, numa_node=0, links=(direct(0, 0),))
 
     assert nvlinks_between(a, b) == 1
+
+
+def beside_lanes(index, generation, width, **facts):
+    position = PciPosition(
+        address=address(index),
+        root="pci0000:00",
+        switch=None,
+        path=(address(index),),
+        numa_node=0,
+        path_generation=generation,
+        path_width=width,
+    )
+    return gpu(index, position=position, **facts)
+
+
+def test_a_gpu_of_unknown_path_is_not_taken_for_a_fast_one():
+    # The known ones are on PCIe 3, which is slower than what the unknown ones might be on.
+    gpus = [*(beside_lanes(i, 3, 16) for i in range(2)), *(gpu(i) for i in (2, 3))]
+    known = PairDistance(a="GPU-0", b="GPU-1", distance=Distance.NODE)
+    machine = inventory(*gpus, pairs=(known,))
+
+    placement = choose(machine, 2)
+
+    assert placement.devices == ("GPU-0", "GPU-1")
+    assert placement.explanation.min_pair_gbps == 6  # NODE, at half the rate of PCIe 4
+    assert choose(machine, 2, available=["GPU-2", "GPU-3"]).explanation.min_pair_gbps == 4
+
+
+def test_half_the_lanes_of_the_next_generation_are_no_less():
+    machine = inventory(beside_lanes(0, 4, 8), beside_lanes(1, 3, 16), beside_lanes(2, 3, 8))
+
+    assert PlacementTable(machine, machine.gpus).model.penalty == (0, 0, 5)
 
 
 @pytest.mark.parametrize("count", [20, 70])
