@@ -9,6 +9,7 @@ import typer
 from agent import VERSION
 from agent.cli import inspect, machine
 from agent.cli.demo import demo
+from agent.cli.fit import fit
 from agent.cli.place import place
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(inspect.inventory)
 app.command()(inspect.topo)
 app.command()(place)
+app.command()(fit)
 app.add_typer(machine.app, name="machine")
 app.command()(demo)
 
