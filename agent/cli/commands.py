@@ -10,6 +10,7 @@ from agent import VERSION
 from agent.cli import inspect, machine
 from agent.cli.demo import demo
 from agent.cli.explain import explain
+from agent.cli.fit import fit
 from agent.cli.place import place
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.command()(inspect.inventory)
 app.command()(inspect.topo)
 app.command()(place)
 app.command()(explain)
+app.command()(fit)
 app.add_typer(machine.app, name="machine")
 app.command()(demo)
 

@@ -9,36 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli import answers, render
-from agent.cli.inspect import DriverRootOption, MachineOption, look
+from agent.cli.gpus import FreeOption, LiveOption, WithoutOption, look_at, split, uuid_of, uuids_of
+from agent.cli.inspect import DriverRootOption, MachineOption
 from agent.cli.render import Format, plain
 from agent.config.own import PlacementPolicy
 from agent.model.errors import ConfigError
-from agent.model.inventory import Gpu, Inventory
+from agent.model.inventory import Inventory
 
 if TYPE_CHECKING:
     from agent.planning.answer import Answer
     from agent.planning.placement import Placement, PlacementTable
 
 
-LiveOption = Annotated[
-    bool, typer.Option("--live", help="The node this runs on, as without --machine.")
-]
-
-
 def place(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command
     size: Annotated[int, typer.Argument(metavar="K", min=1, help="How many GPUs.")],
-    free: Annotated[
-        list[str] | None,
-        typer.Option("--free", metavar="GPU[,...]", help="What is free; all when left out."),
-    ] = None,
+    free: FreeOption = None,
     must: Annotated[
         list[str] | None,
         typer.Option("--must", metavar="GPU[,...]", help="What has to be among them."),
     ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option("--without", metavar="GPU[,...]", help="As if these were not there."),
-    ] = None,
+    without: WithoutOption = None,
     nics: Annotated[
         int, typer.Option("--nics", metavar="M", min=0, help="How many NICs beside them.")
     ] = 0,
@@ -59,14 +49,12 @@ def place(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
 
     Example: plumbline place 2 --nics 2 --free 0,3,5,6 --machine /tmp/dgx
     """
-    if live and machine is not None:
-        raise ConfigError("--live and --machine exclude each other: leave one out")
     answer = find(
-        look(machine, driver_root),
+        look_at(machine, driver_root, live=live),
         size,
-        free=_names(free),
-        must=_names(must) or (),
-        without=_names(without) or (),
+        free=split(free),
+        must=split(must) or (),
+        without=split(without) or (),
         nics=nics,
         policy=policy,
     )
@@ -91,10 +79,10 @@ def find(
     from agent.planning.placement import PlacementTable, Request  # noqa: PLC0415
     from agent.planning.preference import engine_policy  # noqa: PLC0415
 
-    away = {_gpu(found, name).uuid for name in without}
+    away = uuids_of(found, without)
     gpus = [gpu for gpu in found.gpus if gpu.uuid not in away]
-    offered = {g.uuid for g in gpus} if free is None else {_gpu(found, n).uuid for n in free} - away
-    needed = [_gpu(found, name).uuid for name in must]
+    offered = {gpu.uuid for gpu in gpus} if free is None else uuids_of(found, free) - away
+    needed = [uuid_of(found, name) for name in must]
     _check(size, offered, needed, away)
     table = PlacementTable(found, gpus)
     request = Request(
@@ -105,20 +93,6 @@ def find(
         rails=nics,
     )
     return _answer(found, table, table.choose(request), nics)
-
-
-def _names(options: list[str] | None) -> list[str] | None:
-    if options is None:
-        return None
-    return [name for option in options for name in option.split(",") if name]
-
-
-def _gpu(found: Inventory, name: str) -> Gpu:
-    for gpu in found.gpus:
-        if name in (str(gpu.index), gpu.uuid):
-            return gpu
-    known = ", ".join(str(gpu.index) for gpu in found.gpus)
-    raise ConfigError(f"no GPU '{name}' on this node: it has {known}, by index or by UUID")
 
 
 def _check(size: int, offered: set[str], needed: Sequence[str], away: set[str]) -> None:

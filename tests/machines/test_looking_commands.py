@@ -1,4 +1,4 @@
-"""`plumbline topo` and `plumbline inventory`, run as a person or a script runs them."""
+"""`plumbline topo`, `inventory` and `fit`, run as a person or a script runs them."""
 
 import json
 import subprocess
@@ -125,7 +125,7 @@ def test_inventory_lists_a_lost_gpu_with_the_reason(tmp_path):
     assert "GPU 2" in table
 
 
-@pytest.mark.parametrize("command", ["topo", "inventory"])
+@pytest.mark.parametrize("command", ["topo", "inventory", "fit"])
 def test_without_a_driver_they_say_so_and_exit_3(command, tmp_path):
     done = plumbline(command, "--driver-root", str(tmp_path), env={"PATH": "/usr/bin:/bin"})
     if done.returncode == 0:
@@ -136,7 +136,7 @@ def test_without_a_driver_they_say_so_and_exit_3(command, tmp_path):
     assert done.stderr.startswith("error: no NVIDIA driver library")
 
 
-@pytest.mark.parametrize("command", ["topo", "inventory"])
+@pytest.mark.parametrize("command", ["topo", "inventory", "fit"])
 def test_a_folder_that_is_no_machine_is_bad_input(command, tmp_path):
     done = plumbline(command, "--machine", str(tmp_path))
 

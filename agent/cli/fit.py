@@ -1,0 +1,170 @@
+"""`plumbline fit`: which requests for GPUs this node would admit, and which it never will."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli import render
+from agent.cli.gpus import FreeOption, LiveOption, WithoutOption, look_at, split, uuids_of
+from agent.cli.inspect import DriverRootOption, MachineOption
+from agent.cli.render import Format
+from agent.model.inventory import Inventory
+
+if TYPE_CHECKING:
+    from agent.planning.affinity import Stock
+    from agent.planning.catalog import OfferedDevice
+    from agent.planning.fit import Outcome, PolicyFit, Reach
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestAnswer:
+    """What becomes of a request; GPUs are NVML indices, bandwidths GB/s in one direction."""
+
+    size: int
+    verdict: str
+    reason: str
+    preferred: bool | None
+    gpus: tuple[int, ...]
+    uuids: tuple[str, ...]
+    numa_nodes: tuple[int, ...]
+    sockets: tuple[int, ...]
+    min_pair_gbps: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyAnswer:
+    """What one policy of the Topology Manager makes of the node."""
+
+    now: Reach
+    empty: Reach
+    never: tuple[int, ...]
+    requests: tuple[RequestAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is printed."""
+
+    gpus: tuple[int, ...]
+    free: tuple[int, ...]
+    unhealthy: tuple[int, ...]
+    best_pair_gbps: int
+    policies: Mapping[str, PolicyAnswer]
+    notes: tuple[str, ...]
+
+
+def fit(
+    free: FreeOption = None,
+    without: WithoutOption = None,
+    machine: MachineOption = None,
+    live: LiveOption = False,  # noqa: FBT002 - typer reads it as a flag
+    output: Annotated[
+        Format, typer.Option("-o", "--output", help="How to print it.")
+    ] = Format.TABLE,
+    driver_root: DriverRootOption = Path("/"),
+) -> None:
+    """Say which requests for GPUs the kubelet would admit on this node, and which it never will.
+
+    For a pod of one container that asks for GPUs alone, under each policy of the kubelet's
+    Topology Manager (--topology-manager-policy). GPUs are named by index or UUID. A pod that
+    waits stays Pending until enough GPUs are free. One that is rejected fails, and its
+    controller makes the next, which fails as well: where it says never, until somebody stops it.
+
+    Exit codes: 0 done, 2 bad input, 3 no NVIDIA driver.
+
+    Example, with GPUs 0 and 4 taken: plumbline fit --free 1,2,3,5,6,7 --machine /tmp/dgx
+    """
+    answer = find(
+        look_at(machine, driver_root, live=live), free=split(free), without=split(without) or ()
+    )
+    if output is Format.TABLE:
+        # Imported here: JSON needs no tables.
+        from agent.cli.fit_tables import show  # noqa: PLC0415
+
+        show(answer)
+    else:
+        render.write(answer, output)
+
+
+def find(
+    found: Inventory, *, free: Sequence[str] | None = None, without: Sequence[str] = ()
+) -> Answer:
+    """Return what fits a node; raise ConfigError for a GPU that it does not have."""
+    # Imported here: the other commands need no engine.
+    from agent.planning import fit as planning  # noqa: PLC0415
+    from agent.planning.placement import PlacementTable  # noqa: PLC0415
+
+    away = uuids_of(found, without)
+    there = replace(found, gpus=tuple(gpu for gpu in found.gpus if gpu.uuid not in away))
+    stock = _stock(there, held=_held(found, free))
+    fitting = planning.fit(stock, PlacementTable(there, there.gpus))
+    index = {gpu.uuid: gpu.index for gpu in found.gpus}
+
+    def indices(devices: Iterable[OfferedDevice]) -> tuple[int, ...]:
+        return tuple(sorted(index[each.id] for each in devices))
+
+    return Answer(
+        gpus=indices(stock.devices),
+        free=indices(stock.available),
+        unhealthy=indices(each for each in stock.devices if not each.healthy),
+        best_pair_gbps=fitting.best_pair_gbps,
+        policies={policy: _policy(each, index) for policy, each in fitting.policies.items()},
+        notes=(*fitting.notes, *_notes(found)),
+    )
+
+
+def _held(found: Inventory, free: Sequence[str] | None) -> Collection[str]:
+    """Return the GPUs that are not free: none, unless it is said which are."""
+    return () if free is None else {gpu.uuid for gpu in found.gpus} - uuids_of(found, free)
+
+
+def _stock(found: Inventory, *, held: Collection[str]) -> Stock:
+    """Return the GPUs as an agent with default settings would list them to the kubelet."""
+    from agent.config.schema import Flags  # noqa: PLC0415
+    from agent.planning.affinity import Stock  # noqa: PLC0415
+    from agent.planning.catalog import GPU_RESOURCE, build_catalog  # noqa: PLC0415
+    from agent.planning.health import Health  # noqa: PLC0415
+
+    devices = build_catalog(found, Health(), flags=Flags()).resources[GPU_RESOURCE]
+    return Stock(
+        devices=devices,
+        free=frozenset(each.id for each in devices).difference(held),
+        nodes=frozenset(node.id for node in found.numa_nodes),
+    )
+
+
+def _policy(fitting: PolicyFit, index: Mapping[str, int]) -> PolicyAnswer:
+    from agent.planning.fit import Verdict  # noqa: PLC0415
+
+    return PolicyAnswer(
+        now=fitting.now,
+        empty=fitting.empty,
+        never=fitting.sizes(Verdict.NEVER),
+        requests=tuple(_request(each, index) for each in fitting.outcomes),
+    )
+
+
+def _request(outcome: Outcome, index: Mapping[str, int]) -> RequestAnswer:
+    given = outcome.placement
+    uuids = tuple(sorted(given.devices if given else (), key=lambda uuid: index[uuid]))
+    return RequestAnswer(
+        size=outcome.size,
+        verdict=outcome.verdict,
+        reason=outcome.reason,
+        preferred=outcome.preferred,
+        gpus=tuple(index[uuid] for uuid in uuids),
+        uuids=uuids,
+        numa_nodes=given.explanation.numa_nodes if given else (),
+        sockets=given.explanation.sockets if given else (),
+        min_pair_gbps=given.explanation.min_pair_gbps if given else None,
+    )
+
+
+def _notes(found: Inventory) -> Iterable[str]:
+    for gpu in found.unavailable:
+        yield f"GPU {gpu.index} does not answer and is left out: {gpu.reason}"
