@@ -10,7 +10,7 @@ from typing import Any
 from agent.planning.answer import Answer, answer_of
 from agent.planning.nics import Allotment
 from agent.planning.placement import Placement, Request
-from agent.planning.preference import policy, rails_wanted
+from agent.planning.preference import policy, rails_taken, rails_wanted
 from agent.planning.snapshot import Snapshot
 
 
@@ -36,6 +36,8 @@ class Question:
     """UUIDs of the GPUs that were free on the node."""
     preferred: Placement | None
     """None when it did not ask."""
+    nics_taken: tuple[str, ...] = ()
+    """NICs that other containers had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,7 @@ def _best(question: Question, of: Iterable[str], *, size: int | None = None) -> 
             free=question.free,
             policy=policy(snapshot.config, question.resource),
             rails=rails_wanted(snapshot.config, len(available) if size is None else size),
+            rails_taken=rails_taken(snapshot, available, question.nics_taken),
         )
     )
 

@@ -6,7 +6,7 @@ node. Same table, same request: same answer, whatever the order of the ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -36,6 +36,8 @@ class Request:
     policy: PlacementPolicy = PlacementPolicy.DEFAULT
     rails: int = 0
     """How many NICs are wanted beside the GPUs."""
+    rails_taken: tuple[str, ...] = ()
+    """NICs that do not count, as others have them."""
 
 
 class Placement:
@@ -90,6 +92,7 @@ class PlacementTable:
             free=free,
             policy=request.policy,
             rails_wanted=request.rails,
+            rails_free=self._rails_free(request.rails_taken),
         )
         chosen = [*self.uuids(choice.chosen), *strangers]
         chosen += [uuid for uuid in offered if uuid not in chosen][: request.size - len(chosen)]
@@ -136,9 +139,20 @@ class PlacementTable:
         """Return the engine's number of a GPU; None for one that it does not know."""
         return self._ranks.get(uuid)
 
+    def rails_of(self, uuid: str) -> list[str]:
+        """Return the NICs beside a GPU; none for one that is not known."""
+        rank = self._ranks.get(uuid)
+        return [] if rank is None else self.model.rails_of(rank)
+
     def uuids(self, mask: int) -> tuple[str, ...]:
         """Return the GPUs of an engine's mask, in the order of ranks."""
         return tuple(uuid for rank, uuid in enumerate(self.model.uuids) if mask >> rank & 1)
+
+    def _rails_free(self, taken: Collection[str]) -> int | None:
+        if not taken:
+            return None
+        names = enumerate(self.model.rail_names)
+        return sum(1 << bit for bit, name in names if name not in taken)
 
     def _mask(self, uuids: Iterable[str]) -> int:
         return sum(1 << self._ranks[uuid] for uuid in set(uuids) if uuid in self._ranks)

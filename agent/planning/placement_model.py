@@ -56,16 +56,13 @@ class PlacementModel:
     penalty: tuple[int, ...]
     """Tenths of the GPU's PCIe and NVLink bandwidth that are missing; 0 for a whole one."""
 
+    def rails_of(self, rank: int) -> list[str]:
+        """Return the NICs beside a GPU."""
+        return [name for bit, name in enumerate(self.rail_names) if self.rails[rank] >> bit & 1]
+
     def rails_for(self, uuids: Sequence[str], count: int) -> tuple[str, ...]:
         """Return so many NICs beside these GPUs: in turn one of each GPU, none twice."""
-        beside = {
-            uuid: [
-                name
-                for bit, name in enumerate(self.rail_names)
-                if self.rails[self.uuids.index(uuid)] >> bit & 1
-            ]
-            for uuid in uuids
-        }
+        beside = {uuid: self.rails_of(self.uuids.index(uuid)) for uuid in uuids}
         given = match_rounds(beside, count)
         in_turn = [nics[i] for i in range(count) for nics in given.values() if i < len(nics)]
         return tuple(sorted(in_turn[:count]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from agent import _native
 from agent._native import SharePolicy
@@ -23,8 +23,12 @@ def prefer(
     available: Sequence[str],
     must_include: Sequence[str],
     size: int,
+    nics_taken: Collection[str] = (),
 ) -> Placement:
-    """Return the devices of a resource that are best for one container. Never raises."""
+    """Return the devices of a resource that are best for one container. Never raises.
+
+    ``nics_taken`` are NICs that other containers were given.
+    """
     free = free_gpus(snapshot.catalog, ledger)
     if snapshot.catalog.is_divided(resource):
         parents = snapshot.catalog.parents(resource)
@@ -46,6 +50,7 @@ def prefer(
             free=free,
             policy=policy(snapshot.config, resource),
             rails=rails_wanted(snapshot.config, size),
+            rails_taken=rails_taken(snapshot, available, nics_taken),
         )
     )
 
@@ -54,6 +59,21 @@ def rails_wanted(config: Config, size: int) -> int:
     """Return how many NICs GPUs of this number should have beside them; 0 where none are given."""
     nics = config.plumbline.nics
     return nics.per_gpu * size if nics.enabled else 0
+
+
+def rails_taken(
+    snapshot: Snapshot, available: Iterable[str], taken: Collection[str]
+) -> tuple[str, ...]:
+    """Return the NICs that do not count for a choice among these GPUs.
+
+    Where NICs may be shared and none beside the GPUs is left, those that others have count as
+    well: a shared one is more than none.
+    """
+    wanted = snapshot.config.plumbline.nics
+    if not (wanted.enabled and taken):
+        return ()
+    beside = {name for uuid in available for name in snapshot.placement.rails_of(uuid)}
+    return () if wanted.shared and beside <= set(taken) else tuple(sorted(taken))
 
 
 def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ class _Counts:
     def choose(self, table: PlacementTable, policy: SharePolicy) -> ShareChoice:
         return table.engine.choose_shares(
             free=self.free,
+            held=self.held,
             total=self.total,
             must=self.must,
             size=self.size,

@@ -62,6 +62,7 @@ class SnapshotBackend(Backend):
     def prefer(self, resource: str, request: PreferenceRequest) -> Sequence[str]:
         """Return the best devices; why is worked out and logged after the answer is out."""
         snapshot, ledger = self._snapshot(resource), self._ledger()
+        nics_taken = tuple(self._nic_grants.taken(besides=request.available))
         placement = prefer(
             snapshot,
             ledger,
@@ -69,6 +70,7 @@ class SnapshotBackend(Backend):
             available=request.available,
             must_include=request.must_include,
             size=request.size,
+            nics_taken=nics_taken,
         )
         question = Question(
             snapshot=snapshot,
@@ -77,6 +79,7 @@ class SnapshotBackend(Backend):
             offered=len(request.available),
             free=tuple({*free_gpus(snapshot.catalog, ledger), *_whole(snapshot, request)}),
             preferred=placement,
+            nics_taken=nics_taken,
         )
         _soon(self._decisions.asked, question)
         if not ledger.devices().isdisjoint({*request.available} - {*request.must_include}):
@@ -108,6 +111,7 @@ class SnapshotBackend(Backend):
             offered=0,
             free=free_gpus(snapshot.catalog, self._ledger()),
             preferred=None,
+            nics_taken=tuple(self._nic_grants.taken(besides=device_ids)),
         )
         nics = give_nics(self._nic_grants, snapshot, resource, device_ids, gpus)
         self._granted(resource, device_ids)

@@ -9,6 +9,8 @@ from daemon_process import GPU, changed, simulated_node
 from deviceplugin.standin.pods import Container, Pod
 
 NICS = "--nics-enabled"
+# Two NICs, each beside two of eight GPUs.
+HGX = Path(__file__).parents[1] / "machines" / "hgx-a100-2nic-asym.txt"
 
 
 async def admit(node, name, count):
@@ -84,3 +86,23 @@ async def test_a_nic_is_free_again_when_its_pod_has_ended():
 
     assert one.envs["NCCL_IB_HCA"].startswith("=mlx5_0,")
     assert again.envs["NCCL_IB_HCA"] == "=mlx5_0"
+
+
+@pytest.mark.parametrize(
+    ("shared", "hca", "told"),
+    [
+        ("true", "=mlx5_0", []),
+        ("false", None, ["other containers have mlx5_0, and nics.shared is false"]),
+    ],
+)
+async def test_a_pod_for_which_no_nic_is_left_is_told(shared, hca, told):
+    async with simulated_node(HGX) as node:
+        await node.serving(NICS, "--nics-shared", shared)
+        hcas = [(await admit(node, name, 1))[1].envs["NCCL_IB_HCA"] for name in ("a", "b")]
+        _, third = await admit(node, "c", 1)
+        found = summary(third)
+
+    assert sorted(hcas) == ["=mlx5_0", "=mlx5_1"]
+    assert third.envs.get("NCCL_IB_HCA") == hca
+    assert [rail["shared_with"] for rail in found["rails"]] == ([1] if hca else [])
+    assert [missing["reason"] for missing in found["missing_rails"]] == told
