@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.cli import render
-from agent.cli.gpus import FreeOption, LiveOption, WithoutOption, look_at, split, uuids_of
-from agent.cli.inspect import DriverRootOption, MachineOption
+from agent.cli.gpus import FreeOption, LiveOption, WithoutOption, ask_node, split, uuids_of
+from agent.cli.inspect import DriverRootOption, MachineOption, look
 from agent.cli.render import Format
+from agent.cli.running_agent import SocketOption
+from agent.model.errors import ConfigError
 from agent.model.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -67,6 +69,11 @@ def fit(
         Format, typer.Option("-o", "--output", help="How to print it.")
     ] = Format.TABLE,
     driver_root: DriverRootOption = Path("/"),
+    socket: SocketOption = None,
+    resource: Annotated[
+        str | None,
+        typer.Option("--resource", metavar="NAME", help="With --live: of which resource."),
+    ] = None,
 ) -> None:
     """Say which requests for GPUs the kubelet would admit on this node, and which it never will.
 
@@ -75,12 +82,16 @@ def fit(
     waits stays Pending until enough GPUs are free. One that is rejected fails, and its
     controller makes the next, which fails as well: where it says never, until somebody stops it.
 
-    Exit codes: 0 done, 2 bad input, 3 no NVIDIA driver.
+    Exit codes: 0 done, 1 no agent answers --live, 2 bad input, 3 no NVIDIA driver.
 
     Example, with GPUs 0 and 4 taken: plumbline fit --free 1,2,3,5,6,7 --machine /tmp/dgx
     """
+    now = ask_node(machine, socket, free=free) if live else None
     answer = find(
-        look_at(machine, driver_root, live=live), free=split(free), without=split(without) or ()
+        look(machine, driver_root),
+        free=split(free),
+        without=split(without) or (),
+        listed=None if now is None else _listed(now["resources"], resource),
     )
     if output is Format.TABLE:
         # Imported here: JSON needs no tables.
@@ -92,16 +103,23 @@ def fit(
 
 
 def find(
-    found: Inventory, *, free: Sequence[str] | None = None, without: Sequence[str] = ()
+    found: Inventory,
+    *,
+    free: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    listed: Sequence[Mapping[str, Any]] | None = None,
 ) -> Answer:
-    """Return what fits a node; raise ConfigError for a GPU that it does not have."""
+    """Return what fits a node; raise ConfigError for a GPU that it does not have.
+
+    ``listed`` are the devices as the running agent lists them to the kubelet.
+    """
     # Imported here: the other commands need no engine.
     from agent.planning import fit as planning  # noqa: PLC0415
     from agent.planning.placement import PlacementTable  # noqa: PLC0415
 
     away = uuids_of(found, without)
     there = replace(found, gpus=tuple(gpu for gpu in found.gpus if gpu.uuid not in away))
-    stock = _stock(there, held=_held(found, free))
+    stock = _stock(there, held=_held(found, free)) if listed is None else _live_stock(there, listed)
     fitting = planning.fit(stock, PlacementTable(there, there.gpus))
     index = {gpu.uuid: gpu.index for gpu in found.gpus}
 
@@ -134,6 +152,43 @@ def _stock(found: Inventory, *, held: Collection[str]) -> Stock:
     return Stock(
         devices=devices,
         free=frozenset(each.id for each in devices).difference(held),
+        nodes=frozenset(node.id for node in found.numa_nodes),
+    )
+
+
+def _listed(
+    resources: Mapping[str, Sequence[Mapping[str, Any]]], resource: str | None
+) -> Sequence[Mapping[str, Any]]:
+    """Return the devices of a resource of whole GPUs; the only one, when none is named."""
+    whole = {
+        name: devices
+        for name, devices in resources.items()
+        if all(device["id"] == device["gpu"] for device in devices)
+    }
+    wanted = next(iter(whole), None) if resource is None and len(whole) == 1 else resource
+    if wanted is None or wanted not in whole:
+        which = "name one with --resource" if resource is None else f"not {resource}"
+        raise ConfigError(f"the agent offers {', '.join(whole) or 'no whole GPUs'}: {which}")
+    return whole[wanted]
+
+
+def _live_stock(found: Inventory, listed: Sequence[Mapping[str, Any]]) -> Stock:
+    from agent.planning.affinity import Stock  # noqa: PLC0415
+    from agent.planning.catalog import OfferedDevice  # noqa: PLC0415
+
+    known = {gpu.uuid for gpu in found.gpus}
+    here = [device for device in listed if device["gpu"] in known]
+    return Stock(
+        devices=tuple(
+            OfferedDevice(
+                id=device["id"],
+                gpu=device["gpu"],
+                reason=device["unhealthy"],
+                numa_nodes=tuple(device["numa_nodes"]),
+            )
+            for device in here
+        ),
+        free=frozenset(device["id"] for device in here if not device["held"]),
         nodes=frozenset(node.id for node in found.numa_nodes),
     )
 

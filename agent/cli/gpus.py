@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from agent.cli.inspect import look
+from agent.cli.running_agent import ask, socket_of
 from agent.model.errors import ConfigError
 from agent.model.inventory import Inventory
 
@@ -21,15 +21,20 @@ WithoutOption = Annotated[
     typer.Option("--without", metavar="GPU[,...]", help="As if these were not there."),
 ]
 LiveOption = Annotated[
-    bool, typer.Option("--live", help="The node this runs on, as without --machine.")
+    bool,
+    typer.Option("--live", help="As it is at this moment: the running agent says what is free."),
 ]
 
 
-def look_at(machine: Path | None, driver_root: Path, *, live: bool) -> Inventory:
-    """Return what the node or the simulated machine has; raise ConfigError where both are meant."""
-    if live and machine is not None:
-        raise ConfigError("--live and --machine exclude each other: leave one out")
-    return look(machine, driver_root)
+def ask_node(machine: Path | None, socket: Path | None, *, free: object) -> Mapping[str, Any]:
+    """Return what the running agent says of its node: free GPUs, and devices by resource.
+
+    Raises ConfigError where ``free`` says as well what is free, NoAgentError where none runs.
+    """
+    if free is not None:
+        raise ConfigError("--live and --free exclude each other: both say what is free")
+    answer: Mapping[str, Any] = ask(socket_of(machine, socket), ask="node")
+    return answer
 
 
 def split(options: list[str] | None) -> list[str] | None:

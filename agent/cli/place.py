@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli import answers, render
-from agent.cli.gpus import FreeOption, LiveOption, WithoutOption, look_at, split, uuid_of, uuids_of
-from agent.cli.inspect import DriverRootOption, MachineOption
+from agent.cli.gpus import FreeOption, LiveOption, WithoutOption, ask_node, split, uuid_of, uuids_of
+from agent.cli.inspect import DriverRootOption, MachineOption, look
 from agent.cli.render import Format, plain
+from agent.cli.running_agent import SocketOption
 from agent.config.own import PlacementPolicy
 from agent.model.errors import ConfigError
 from agent.model.inventory import Inventory
@@ -41,18 +42,22 @@ def place(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
         Format, typer.Option("-o", "--output", help="How to print it.")
     ] = Format.TABLE,
     driver_root: DriverRootOption = Path("/"),
+    socket: SocketOption = None,
 ) -> None:
     """Say which GPUs a request for K would get, and why; nothing is given away.
 
-    GPUs are named by index or UUID. Exit codes: 0 done, 2 bad input or an impossible request,
-    3 no NVIDIA driver.
+    GPUs are named by index or UUID. Exit codes: 0 done, 1 no agent answers --live, 2 bad input
+    or an impossible request, 3 no NVIDIA driver.
 
     Example: plumbline place 2 --nics 2 --free 0,3,5,6 --machine /tmp/dgx
     """
+    named = split(free)
+    if live:
+        named = ask_node(machine, socket, free=free)["free_gpus"]
     answer = find(
-        look_at(machine, driver_root, live=live),
+        look(machine, driver_root),
         size,
-        free=split(free),
+        free=named,
         must=split(must) or (),
         without=split(without) or (),
         nics=nics,

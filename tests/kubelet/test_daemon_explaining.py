@@ -159,3 +159,28 @@ async def test_a_socket_may_be_done_without():
         await node.serving("--socket", "")
 
         assert not socket_of(node.machine, None).exists()
+
+
+async def test_what_if_may_start_from_the_node_as_it_is():
+    async with simulated_node() as node:
+        await node.serving()
+        await node.admit("trainer", 3)
+        now = await asyncio.to_thread(ask, socket_of(node.machine, None), ask="node")
+        _, place, _ = await plumbline(node, "place", "5", "--live", "-o", "json")
+        code, _, too_many = await plumbline(node, "place", "6", "--live")
+        _, fit, _ = await plumbline(node, "fit", "--live", "-o", "json")
+        _, _, other = await plumbline(node, "fit", "--live", "--resource", "nvidia.com/h100")
+
+    assert sorted(json.loads(place)["uuids"]) == now["free_gpus"]
+    assert (code, too_many) == (2, "error: 6 GPUs are asked for and 5 are free\n")
+    assert len(json.loads(fit)["free"]) == 5
+    assert json.loads(fit)["policies"]["single-numa-node"]["now"]["admitted"] == 4
+    assert other == "error: the agent offers nvidia.com/gpu: not nvidia.com/h100\n"
+
+
+async def test_without_an_agent_the_node_as_it_is_is_not_known():
+    async with simulated_node() as node:
+        code, out, err = await plumbline(node, "fit", "--live")
+
+    assert (code, out) == (1, "")
+    assert err.startswith("error: no agent answers at ")

@@ -186,7 +186,7 @@ def test_a_gpu_that_does_not_answer_is_told(tmp_path):
     [
         (("--free", "8"), "no GPU '8' on this node: it has 0, 1, 2, 3, 4, 5, 6, 7, by index"),
         (("--without", "GPU-x"), "no GPU 'GPU-x' on this node"),
-        (("--live",), "--live and --machine exclude each other"),
+        (("--live", "--free", "0"), "--live and --free exclude each other"),
     ],
 )
 def test_what_is_wrong_is_said(fit, arguments, message):

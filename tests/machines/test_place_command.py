@@ -77,7 +77,7 @@ def test_every_policy_answers(place, policy):
         ((2, "--must", "0", "--without", "0"), "--must names a GPU that --without takes away"),
         ((1, "--free", "8"), "no GPU '8' on this node: it has 0, 1, 2, 3, 4, 5, 6, 7, by index"),
         ((1, "--nics", "3"), "3 NICs are asked for and no set of 1 GPUs has more than 1 beside it"),
-        ((1, "--live"), "--live and --machine exclude each other"),
+        ((1, "--live", "--free", "0"), "--live and --free exclude each other"),
     ],
 )
 def test_what_cannot_be_met_is_said(place, arguments, message):
