@@ -27,7 +27,8 @@ def nics_beside(inventory: Inventory, gpu: Gpu) -> tuple[Nic, ...]:
     """Return the usable NICs nearest to a GPU, if they are near enough for GPUDirect RDMA.
 
     On a machine whose CPU is coherent with its GPUs (C2C) the PCIe distance says nothing:
-    there the NICs of the GPU's NUMA node are beside it.
+    there the NICs of the GPU's NUMA node are beside it. Where no GPU has a NIC near enough,
+    those below one host bridge are.
     """
     usable = usable_nics(inventory)
     if gpu.c2c_links:
@@ -37,4 +38,24 @@ def nics_beside(inventory: Inventory, gpu: Gpu) -> tuple[Nic, ...]:
         found = tuple(n for n in usable if inventory.distance(gpu.uuid, n.name) is distance)
         if found:
             return found
-    return ()
+    return _below_one_bridge(inventory, gpu, usable)
+
+
+def _below_one_bridge(inventory: Inventory, gpu: Gpu, usable: tuple[Nic, ...]) -> tuple[Nic, ...]:
+    """Return the NICs below a GPU's host bridge that are not below every GPU's.
+
+    A NIC at PHB of all GPUs is what a VM shows whose PCIe tree is flat: it says nothing.
+    """
+    at = {
+        (other.uuid, nic.name): inventory.distance(other.uuid, nic.name)
+        for other in inventory.gpus
+        for nic in usable
+    }
+    if any(distance in BESIDE for distance in at.values()):
+        return ()
+    return tuple(
+        nic
+        for nic in usable
+        if inventory.distance(gpu.uuid, nic.name) is Distance.PHB
+        and any(at[other.uuid, nic.name] is not Distance.PHB for other in inventory.gpus)
+    )

@@ -79,4 +79,10 @@ def _rails(words, gpus):
     for gpu in gpus:
         near = [[n for n in nics if words[gpu, n] == word] for word in ("PIX", "PXB")]
         found.append(bits(*map(nics.index, near[0] or near[1])))
-    return found
+    return found if any(found) else _below_one_bridge(words, gpus, nics)
+
+
+def _below_one_bridge(words, gpus, nics):
+    """Return the NICs at PHB of some GPUs, where none is nearer to any."""
+    telling = [n for n in nics if len({words[gpu, n] == "PHB" for gpu in gpus}) == 2]
+    return [bits(*(nics.index(n) for n in telling if words[gpu, n] == "PHB")) for gpu in gpus]

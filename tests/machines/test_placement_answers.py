@@ -132,6 +132,14 @@ def test_where_all_is_far_numa_nodes_decide(place):
     assert chosen(place("rtx4090-8gpu-all-sys-2nic", 4)) in ({0, 1, 2, 3}, {4, 5, 6, 7})
 
 
+def test_where_all_is_far_the_gpu_at_the_nics_host_bridge_serves_who_wants_one(place):
+    machine = "rtx4090-8gpu-all-sys-2nic"
+
+    assert chosen(place(machine, 1, rails=1)) == {6}
+    assert chosen(place(machine, 4, rails=1)) == {4, 5, 6, 7}
+    assert 6 not in chosen(place(machine, 1)), "who wants none leaves it to others"
+
+
 def test_a_gpu_without_its_nvlinks_goes_first_and_is_avoided_otherwise(place, inventories):
     machine = "b200-degraded-gpu2-no-nvlink"
 

@@ -94,7 +94,17 @@ def rails(inventory, gpu):
     for word in ("PIX", "PXB"):
         if found := [i for i, at in enumerate(far) if at == word and able[i]]:
             return bits(*found)
-    return 0
+    everybody = [
+        [inventory.distance(g.uuid, n.name) for g in inventory.gpus] for n in inventory.nics
+    ]
+    usable = [all_ for all_, ok in zip(everybody, able, strict=True) if ok]
+    if any(at in ("PIX", "PXB") for all_ in usable for at in all_):
+        return 0
+    telling = [
+        ok and len({at == "PHB" for at in all_}) == 2
+        for ok, all_ in zip(able, everybody, strict=True)
+    ]
+    return bits(*(i for i, at in enumerate(far) if telling[i] and at == "PHB"))
 
 
 def penalty(inventory, gpu):

@@ -28,6 +28,31 @@ def test_none_across_the_host_bridge(distance):
     assert beside((nic("mlx5_0"), distance)) == []
 
 
+def by_gpu(*distances):
+    """Which of four GPUs have mlx5_0 beside them, by its distance from each."""
+    found = inventory(
+        *(gpu(i) for i in range(4)),
+        nics=(nic("mlx5_0"),),
+        pairs=tuple(
+            PairDistance(a=f"GPU-{i}", b="mlx5_0", distance=Distance(word))
+            for i, word in enumerate(distances)
+        ),
+    )
+    return [bool(nics_beside(found, each)) for each in found.gpus]
+
+
+def test_where_none_is_nearer_the_host_bridge_decides():
+    assert by_gpu("SYS", "SYS", "PHB", "NODE") == [False, False, True, False]
+
+
+def test_a_host_bridge_counts_for_nobody_where_a_nic_is_nearer_to_somebody():
+    assert by_gpu("PXB", "SYS", "PHB", "PHB") == [True, False, False, False]
+
+
+def test_a_flat_tree_says_nothing():
+    assert by_gpu("PHB", "PHB", "PHB", "PHB") == [False] * 4
+
+
 @pytest.mark.parametrize(
     "facts",
     [
