@@ -154,6 +154,10 @@ class Inside:
         lines = (self._proc / "mountinfo").read_text().splitlines()
         return {line.split()[4] for line in lines}
 
+    def read(self, path: str) -> str:
+        """Return what a file holds for the container."""
+        return (self._proc / "root" / path.lstrip("/")).read_text()
+
     @property
     def allowed_devices(self) -> set[str]:
         """Return what its runtime was told to allow, as ``c 195:0 rw``."""
