@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bindings/masks.hpp"
 #include "bindings/topics.hpp"
 #include "placement/engine.hpp"
 
@@ -13,12 +14,12 @@ namespace py = pybind11;
 using placement::Choice;
 using placement::Engine;
 using placement::Key;
-using placement::Mask;
 using placement::Policy;
 using placement::ShareChoice;
 using placement::SharePolicy;
 using placement::ShareTerm;
 using placement::Term;
+using placement::WideMask;
 
 namespace {
 
@@ -28,19 +29,19 @@ constexpr int largest_size = 16'000'000; // far above any request; keeps sums in
   throw py::value_error(std::string(name) + " is " + std::string(py::str(value)) + why);
 }
 
-/// The low 64 bits: what lies above belongs to no device.
-Mask mask_of(const char *name, const py::int_ &value) {
+/// The low 256 bits: what lies above belongs to no device.
+WideMask mask_of(const char *name, const py::int_ &value) {
   int overflow = 0;
   const auto small = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
   if (overflow < 0 || (overflow == 0 && small < 0)) {
     refuse(name, value, ", below 0");
   }
-  return PyLong_AsUnsignedLongLongMask(value.ptr());
+  return overflow == 0 ? WideMask(static_cast<std::uint64_t>(small)) : mask_from(value);
 }
 
 /// All of them where none are named.
-Mask rails_of(const std::optional<py::int_> &rails_free) {
-  return rails_free ? mask_of("rails_free", *rails_free) : ~Mask{0};
+WideMask rails_of(const std::optional<py::int_> &rails_free) {
+  return rails_free ? mask_of("rails_free", *rails_free) : placement::every_bit;
 }
 
 /// A count, cut to what no machine has.
@@ -54,17 +55,17 @@ int count_of(const char *name, const py::int_ &value) {
 }
 
 py::tuple key_tuple(const Key &key) {
-  py::tuple tuple(key.size());
-  for (std::size_t i = 0; i + 1 < key.size(); ++i) {
-    tuple[i] = py::int_(static_cast<std::int64_t>(key[i]));
+  py::tuple tuple(placement::term_count);
+  for (std::size_t i = 0; i < key.values.size(); ++i) {
+    tuple[i] = py::int_(key.values[i]);
   }
-  tuple[key.size() - 1] = py::int_(key.back());
+  tuple[key.values.size()] = mask_to(key.order);
   return tuple;
 }
 
 std::unique_ptr<Engine> make_engine(std::vector<std::vector<std::int64_t>> pair_gbps,
-                                    std::vector<Mask> numa, std::vector<Mask> socket,
-                                    std::vector<std::int64_t> clique, std::vector<Mask> rails,
+                                    std::vector<WideMask> numa, std::vector<WideMask> socket,
+                                    std::vector<std::int64_t> clique, std::vector<WideMask> rails,
                                     std::vector<std::int64_t> penalty) {
   const py::gil_scoped_release released;
   return std::make_unique<Engine>(placement::Facts{.pair_gbps = std::move(pair_gbps),
@@ -105,7 +106,7 @@ ShareChoice choose_shares(const Engine &engine, std::vector<std::int64_t> free,
 
 py::tuple share_key(const ShareChoice &choice) {
   py::list key = py::cast(choice.key);
-  key.append(choice.order);
+  key.append(mask_to(choice.order));
   return {key};
 }
 

@@ -8,9 +8,8 @@ namespace plumbline::placement {
 /// Exact when it ends within its work limit, which is counted in steps and not in time, so that
 /// the same question has the same answer everywhere; about 1 ms. Otherwise the best set found
 /// after exchanging single devices for as long as that helps, within another limit.
-Found search_branches(const LargeSets &sets, const Ranking &ranking, const Search &search);
-
-/// Exact where the sets of parents are few; else the best after exchanges.
-FoundParents search_large_parents(const LargeSets &sets, const ParentSearch &search);
+template <class Set>
+Found<Set> search_branches(const LargeSets<Set> &sets, const Ranking &ranking,
+                           const Search<Set> &search);
 
 } // namespace plumbline::placement

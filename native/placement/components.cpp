@@ -7,15 +7,15 @@ namespace plumbline::placement {
 namespace {
 
 /// Joins what pairs of one tier join; returns whether anything was.
-bool join_at(const Machine &machine, int tier, std::vector<Mask> &group) {
+template <class Set> bool join_at(const Machine<Set> &machine, int tier, std::vector<Set> &group) {
   bool joined = false;
   for (int a = 0; a < machine.size(); ++a) {
     for (int b = 0; b < a; ++b) {
-      const Mask left = group[static_cast<std::size_t>(a)];
-      if (int{machine.tier(a, b)} != tier || (left & bit(b)) != 0) {
+      const Set left = group[static_cast<std::size_t>(a)];
+      if (int{machine.tier(a, b)} != tier || (left & bit<Set>(b)) != 0) {
         continue;
       }
-      const Mask both = left | group[static_cast<std::size_t>(b)];
+      const Set both = left | group[static_cast<std::size_t>(b)];
       each_bit(both, [&](int i) { group[static_cast<std::size_t>(i)] = both; });
       joined = true;
     }
@@ -25,12 +25,12 @@ bool join_at(const Machine &machine, int tier, std::vector<Mask> &group) {
 
 } // namespace
 
-std::vector<Component> components_of(const Machine &machine) {
-  std::vector<Component> found;
-  std::vector<Mask> group;
-  group.reserve(max_devices);
+template <class Set> std::vector<Component<Set>> components_of(const Machine<Set> &machine) {
+  std::vector<Component<Set>> found;
+  std::vector<Set> group;
+  group.reserve(static_cast<std::size_t>(machine.size()));
   for (int i = 0; i < machine.size(); ++i) {
-    group.push_back(bit(i));
+    group.push_back(bit<Set>(i));
   }
   for (int tier = machine.tier_count() - 1; tier >= 0; --tier) {
     const auto before = group;
@@ -46,5 +46,8 @@ std::vector<Component> components_of(const Machine &machine) {
   }
   return found;
 }
+
+template std::vector<Component<Mask>> components_of(const Machine<Mask> &machine);
+template std::vector<Component<WideMask>> components_of(const Machine<WideMask> &machine);
 
 } // namespace plumbline::placement

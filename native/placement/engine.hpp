@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <variant>
 
 #include "placement/sets.hpp"
 #include "placement/shares.hpp"
@@ -18,29 +19,27 @@ public:
   [[nodiscard]] Choice choose(const Request &request) const;
 
   /// The key of any set, as choose would give it with this free set.
-  [[nodiscard]] Key score(Mask chosen, Mask free, Policy policy, int rails_wanted,
-                          Mask rails_free) const;
+  [[nodiscard]] Key score(const WideMask &chosen, const WideMask &free, Policy policy,
+                          int rails_wanted, const WideMask &rails_free) const;
 
   /// What can still be placed on a free set; larger is better.
-  [[nodiscard]] std::int64_t fragmentation(Mask free) const;
+  [[nodiscard]] std::int64_t fragmentation(const WideMask &free) const;
 
   /// What is left for requests of one size.
-  [[nodiscard]] Aligned largest_aligned(Mask free, int size) const;
+  [[nodiscard]] Aligned largest_aligned(const WideMask &free, int size) const;
 
   /// Shares of devices, as counts per device. Throws like placement::choose_shares.
-  [[nodiscard]] ShareChoice choose_shares(const ShareRequest &request) const {
-    return placement::choose_shares(*sets_, request);
-  }
+  [[nodiscard]] ShareChoice choose_shares(const ShareRequest &request) const;
 
-  [[nodiscard]] std::size_t table_bytes() const { return sets_->bytes(); }
+  [[nodiscard]] std::size_t table_bytes() const;
 
 private:
-  [[nodiscard]] Found find(const Ranking &ranking, const Search &search) const;
-  [[nodiscard]] Choice describe(const Found &found, const Ranking &ranking,
-                                const Search &search) const;
-  [[nodiscard]] std::optional<std::pair<int, int>> limiting_pair(Mask chosen) const;
+  template <class Set> using SetsOf = std::unique_ptr<const Sets<Set>>;
+  using AnySets = std::variant<SetsOf<Mask>, SetsOf<WideMask>>;
 
-  std::unique_ptr<const Sets> sets_;
+  static AnySets make_sets(const Facts &facts);
+
+  AnySets sets_; // with masks as narrow as the machine allows
 };
 
 } // namespace plumbline::placement

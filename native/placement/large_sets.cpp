@@ -5,6 +5,7 @@
 
 #include "placement/bits.hpp"
 #include "placement/branches.hpp"
+#include "placement/large_parents.hpp"
 #include "placement/ring_search.hpp"
 
 namespace plumbline::placement {
@@ -15,27 +16,20 @@ namespace {
 constexpr int most_steps = 20'000;
 
 /// Finds devices that are all joined at a tier.
-class CliqueFinder {
+template <class Set> class CliqueFinder {
 public:
-  CliqueFinder(const Machine &machine, int tier) {
-    for (int a = 0; a < machine.size(); ++a) {
-      for (int b = 0; b < machine.size(); ++b) {
-        const bool joined = a != b && int{machine.tier(a, b)} >= tier;
-        near_[static_cast<std::size_t>(a)] |= joined ? bit(b) : 0;
-      }
-    }
-  }
+  CliqueFinder(const Machine<Set> &machine, int tier) : machine_(machine), tier_(tier) {}
 
-  bool find(Mask candidates, int missing) {
+  bool find(Set candidates, int missing) {
     if (missing == 0) {
       return true;
     }
-    for (; std::popcount(candidates) >= missing; candidates = without_lowest(candidates)) {
+    for (; popcount(candidates) >= missing; candidates = without_lowest(candidates)) {
       if (--steps_ < 0) {
         return false;
       }
       const int next = lowest(candidates);
-      if (find(without_lowest(candidates) & near_[static_cast<std::size_t>(next)], missing - 1)) {
+      if (find(machine_.near(next, tier_, without_lowest(candidates)), missing - 1)) {
         return true;
       }
     }
@@ -43,127 +37,178 @@ public:
   }
 
 private:
-  std::array<Mask, max_devices> near_{};
+  const Machine<Set> &machine_;
+  int tier_;
   int steps_ = most_steps;
 };
 
 /// Splits masks by what a device belongs to, if a set of the size still fits into some part.
-template <typename Group>
-std::vector<Mask> split(const std::vector<Mask> &masks, int size, Group group) {
-  std::vector<Mask> parts;
-  for (Mask mask : masks) {
+template <class Set, typename Group>
+std::vector<Set> split(const std::vector<Set> &masks, int size, Group group) {
+  std::vector<Set> parts;
+  for (Set mask : masks) {
     while (mask != 0) {
       const auto first = group(lowest(mask));
-      Mask part = 0;
-      each_bit(mask, [&](int i) { part |= group(i) == first ? bit(i) : 0; });
+      Set part{};
+      each_bit(mask, [&](int i) {
+        if (group(i) == first) {
+          part |= bit<Set>(i);
+        }
+      });
       parts.push_back(part);
       mask &= ~part;
     }
   }
   const bool fits =
-      std::ranges::any_of(parts, [size](Mask part) { return std::popcount(part) >= size; });
+      std::ranges::any_of(parts, [size](const Set &part) { return popcount(part) >= size; });
   return fits ? parts : masks;
+}
+
+/// Which devices have all of a device's places covered. Where a device has more than one place
+/// nobody counts as covered by one alone, so everybody is said to be: a bound stays a bound.
+template <class Set, typename Of> std::vector<Set> mates_of(const Set &all, Of of) {
+  bool single = true;
+  each_bit(all, [&](int i) { single = single && popcount(of(i)) <= 1; });
+  std::vector<Set> mates(static_cast<std::size_t>(popcount(all)), single ? Set{} : all);
+  each_bit(all, [&](int a) {
+    each_bit(of(a) == 0 ? Set{} : all, [&](int b) {
+      if (of(a) == of(b)) {
+        mates[static_cast<std::size_t>(a)] |= bit<Set>(b);
+      }
+    });
+  });
+  return mates;
 }
 
 } // namespace
 
-int Cells::count(Mask left) const {
+template <class Set>
+Cells<Set>::Cells(int size, int top, const std::vector<Set> &masks) : size_(size), top_(top) {
+  for (const auto &mask : masks) {
+    for (std::uint32_t i = 0; i < word_count<Set>; ++i) {
+      if (word(mask, i) != 0) {
+        parts_.push_back({.bits = word(mask, i), .word = i, .last = false});
+      }
+    }
+    parts_.back().last = true;
+  }
+}
+
+template <class Set> int Cells<Set>::count(const Set &left) const {
   int count = 0;
-  for (const Mask mask : masks) {
-    count += std::popcount(mask & left) / size;
+  int inside = 0;
+  for (const auto &part : parts_) {
+    inside += popcount(word(left, part.word) & part.bits);
+    if (part.last) {
+      // Few cells have room for more than one: a division takes longer than all the rest.
+      count += inside < size_ ? 0 : inside < 2 * size_ ? 1 : inside / size_;
+      inside = 0;
+    }
   }
   return count;
 }
 
-LargeSets::LargeSets(const Facts &facts)
-    : Sets(facts), components_(components_of(machine())), twins_(twins_of(machine())) {
+template <class Set>
+LargeSets<Set>::LargeSets(const Facts &facts)
+    : Sets<Set>(facts), components_(components_of(machine())), twins_(twins_of(machine())),
+      families_(families_of(machine(), twins_)),
+      node_mates_(mates_of(machine().all(), [this](int i) { return machine().numa(i); })),
+      socket_mates_(mates_of(machine().all(), [this](int i) { return machine().socket(i); })) {
   for (const auto &expected : expected_requests) {
     cells_.push_back(cells_of(expected.size));
   }
 }
 
-Cells LargeSets::cells_of(int size) const {
-  Cells cells{.size = size, .top = 0, .masks = {machine().all()}};
+template <class Set> Cells<Set> LargeSets<Set>::cells_of(int size) const {
+  int top = 0;
   for (const auto &component : components_) {
-    if (std::popcount(component.devices) >= size &&
-        CliqueFinder(machine(), component.tier).find(component.devices, size)) {
-      cells.top = component.tier;
+    if (popcount(component.devices) >= size &&
+        CliqueFinder<Set>(machine(), component.tier).find(component.devices, size)) {
+      top = component.tier;
       break;
     }
   }
-  Mask alone = machine().all();
-  std::vector<Mask> masks;
+  Set alone = machine().all();
+  std::vector<Set> masks;
   // Larger components come later: those of the top tier are the last ones not below it.
   for (const auto &component : std::views::reverse(components_)) {
-    if (component.tier >= cells.top && (component.devices & ~alone) == 0) {
+    if (component.tier >= top && (component.devices & ~alone) == 0) {
       masks.push_back(component.devices);
       alone &= ~component.devices;
     }
   }
   masks = split(masks, size, [this](int i) { return machine().socket(i); });
   masks = split(masks, size, [this](int i) { return machine().numa(i); });
-  cells.masks = std::move(masks);
-  return cells;
+  return Cells<Set>(size, top, masks);
 }
 
-Traits LargeSets::traits(Mask set) const {
+template <class Set> Traits LargeSets<Set>::traits(const Set &set) const {
   auto traits = machine().traits_without_ring(set);
-  traits.ring = static_cast<std::uint16_t>(find_ring(machine(), set).tier);
+  const auto ring = find_ring(machine(), set, ring_bound(machine(), set), int{traits.min_pair});
+  traits.ring = static_cast<std::uint16_t>(ring.tier);
   return traits;
 }
 
-int LargeSets::highest_tier(Mask must, Mask within, int size) const {
+template <class Set>
+int LargeSets<Set>::highest_tier(const Set &must, const Set &within, int size) const {
   for (const auto &component : components_) {
-    if ((must & ~component.devices) == 0 && std::popcount(component.devices & within) >= size) {
+    if ((must & ~component.devices) == 0 && popcount(component.devices & within) >= size) {
       return component.tier;
     }
   }
   return 0;
 }
 
-std::uint32_t LargeSets::fragmentation(Mask left) const {
+template <class Set> std::uint32_t LargeSets<Set>::fragmentation(const Set &left) const {
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < cells_.size(); ++i) {
     const auto &cells = cells_[i];
-    if (std::popcount(left) >= cells.size) {
-      const int best = std::min(highest_tier(0, left, cells.size), cells.top);
-      sum += room(expected_requests[i], machine().gbps(best), machine().gbps(cells.top),
+    if (popcount(left) >= cells.size()) {
+      const int best = std::min(highest_tier(Set{}, left, cells.size()), cells.top());
+      sum += room(expected_requests[i], machine().gbps(best), machine().gbps(cells.top()),
                   cells.count(left));
     }
   }
   return sum;
 }
 
-Rest LargeSets::rest(Mask left) const {
+template <class Set> Rest LargeSets<Set>::rest(const Set &left) const {
   return {.fragmentation = fragmentation(left), .sum_gbps = machine().sum_gbps(left)};
 }
 
-Found LargeSets::search(const Ranking &ranking, const Search &search) const {
+template <class Set>
+Found<Set> LargeSets<Set>::search(const Ranking &ranking, const Search<Set> &search) const {
   return search_branches(*this, ranking, search);
 }
 
-FoundParents LargeSets::find_parents(const ParentSearch &search) const {
+template <class Set>
+FoundParents<Set> LargeSets<Set>::find_parents(const ParentSearch<Set> &search) const {
   return search_large_parents(*this, search);
 }
 
-Aligned LargeSets::largest_aligned(Mask free, int size) const {
-  Mask witness = free;
-  if (size < std::popcount(free)) {
+template <class Set> Aligned LargeSets<Set>::largest_aligned(const Set &free, int size) const {
+  Set witness = free;
+  if (size < popcount(free)) {
     const Ranking ranking(Policy::standard, size, 0);
-    witness = search(ranking, {.pool = free, .must = 0, .size = size, .free = 0}).best;
+    witness = search(ranking, {.pool = free, .must = {}, .size = size, .free = {}}).best;
   }
   const auto slowest = machine().traits_without_ring(witness).min_pair;
-  return {.count = size == 1 ? std::popcount(free) : cells_of(size).count(free),
+  return {.count = size == 1 ? popcount(free) : cells_of(size).count(free),
           .min_pair_gbps = size == 1 ? 0 : machine().gbps(slowest),
           .witness = witness};
 }
 
-std::size_t LargeSets::bytes() const {
-  auto bytes = sizeof(*this) + (components_.capacity() * sizeof(Component));
+template <class Set> std::size_t LargeSets<Set>::bytes() const {
+  auto bytes = sizeof(*this) + (components_.capacity() * sizeof(Component<Set>));
   for (const auto &cells : cells_) {
-    bytes += sizeof(Cells) + (cells.masks.capacity() * sizeof(Mask));
+    bytes += cells.bytes();
   }
   return bytes;
 }
+
+template class Cells<Mask>;
+template class Cells<WideMask>;
+template class LargeSets<Mask>;
+template class LargeSets<WideMask>;
 
 } // namespace plumbline::placement

@@ -1,6 +1,7 @@
 #include "placement/machine.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -10,9 +11,10 @@ namespace plumbline::placement {
 
 namespace {
 
-// Far above any link there is, and low enough that sums over 64 devices fit 32 bits.
-constexpr std::int64_t most_gbps = 1'000'000;
+// Far above any link there is, and low enough that sums over 256 devices fit 32 bits.
+constexpr std::int64_t most_gbps = 100'000;
 constexpr std::int64_t most_penalty = 1'000'000;
+constexpr std::size_t few_tiers = 8;
 
 [[noreturn]] void refuse(const std::string &what) { throw std::invalid_argument(what); }
 
@@ -56,7 +58,8 @@ void check_pairs(const std::vector<std::vector<std::int64_t>> &rows) {
 void check(const Facts &facts) {
   const auto size = facts.pair_gbps.size();
   if (size < 1 || size > max_devices) {
-    refuse("pair_gbps has " + std::to_string(size) + " rows, not between 1 and 64");
+    refuse("pair_gbps has " + std::to_string(size) + " rows, not between 1 and " +
+           std::to_string(max_devices));
   }
   check_pairs(facts.pair_gbps);
   check_length(facts.numa, "numa", size);
@@ -66,6 +69,15 @@ void check(const Facts &facts) {
   check_length(facts.rails, "rails", size);
   check_length(facts.penalty, "penalty", size);
   check_range(facts.penalty, "penalty", 0, most_penalty);
+}
+
+/// Leaves the slowest value there, so that every value has a tier that is not above it.
+void drop_every_second(std::vector<std::int64_t> &tiers) {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < tiers.size(); i += 2) {
+    tiers[kept++] = tiers[i];
+  }
+  tiers.resize(kept);
 }
 
 std::vector<std::int64_t> tiers_of(const std::vector<std::vector<std::int64_t>> &rows) {
@@ -79,17 +91,29 @@ std::vector<std::int64_t> tiers_of(const std::vector<std::vector<std::int64_t>> 
   if (tiers.empty()) {
     tiers.push_back(0); // one device has no pair
   }
+  while (tiers.size() > most_tiers) {
+    drop_every_second(tiers);
+  }
   return tiers;
 }
 
-std::uint8_t narrow(int count) { return static_cast<std::uint8_t>(count); }
+template <class Set> std::vector<Set> masks_of(const std::vector<WideMask> &masks) {
+  std::vector<Set> narrow;
+  std::ranges::transform(masks, std::back_inserter(narrow), narrowed<Set>);
+  return narrow;
+}
+
+std::uint16_t narrow(int count) { return static_cast<std::uint16_t>(count); }
 
 } // namespace
 
-Machine::Machine(const Facts &facts)
-    : facts_((check(facts), facts)), size_(static_cast<int>(facts.pair_gbps.size())),
+template <class Set>
+Machine<Set>::Machine(const Facts &facts)
+    : size_((check(facts), static_cast<int>(facts.pair_gbps.size()))),
+      numa_(masks_of<Set>(facts.numa)), socket_(masks_of<Set>(facts.socket)),
+      rails_(masks_of<Set>(facts.rails)), clique_(facts.clique), penalty_(facts.penalty),
       tiers_(tiers_of(facts.pair_gbps)) {
-  for (const Mask rails : facts.rails) {
+  for (const auto &rails : rails_) {
     all_rails_ |= rails;
   }
   for (int a = 0; a < size_; ++a) {
@@ -97,21 +121,36 @@ Machine::Machine(const Facts &facts)
       const auto value =
           a == b ? tiers_.front()
                  : facts.pair_gbps[static_cast<std::size_t>(a)][static_cast<std::size_t>(b)];
-      const auto found = std::ranges::lower_bound(tiers_, value) - tiers_.begin();
-      tier_[(static_cast<std::size_t>(a) * max_devices) + static_cast<std::size_t>(b)] =
+      const auto found = std::ranges::upper_bound(tiers_, value) - tiers_.begin() - 1;
+      tier_[(static_cast<std::size_t>(a) * row) + static_cast<std::size_t>(b)] =
           static_cast<std::uint16_t>(found);
+    }
+  }
+  if (tiers_.size() <= few_tiers) {
+    fill_near();
+  }
+}
+
+template <class Set> void Machine<Set>::fill_near() {
+  near_.resize(tiers_.size() * static_cast<std::size_t>(size_));
+  for (int a = 0; a < size_; ++a) {
+    for (int b = 0; b < size_; ++b) {
+      for (int at_least = 0; a != b && at_least <= int{tier(a, b)}; ++at_least) {
+        near_[(static_cast<std::size_t>(a) * tiers_.size()) + static_cast<std::size_t>(at_least)] |=
+            bit<Set>(b);
+      }
     }
   }
 }
 
-Traits Machine::traits_without_ring(Mask set) const {
+template <class Set> Traits Machine<Set>::traits_without_ring(Set set) const {
   Traits traits;
-  Mask nodes = 0;
-  Mask sockets = 0;
-  Mask rails = 0;
+  Set nodes{};
+  Set sockets{};
+  Set rails{};
   const auto first_clique = set == 0 ? -1 : clique(lowest(set));
   int slowest = tier_count() - 1;
-  for (Mask left = set; left != 0; left = without_lowest(left)) {
+  for (Set left = set; left != 0; left = without_lowest(left)) {
     const int a = lowest(left);
     nodes |= numa(a);
     sockets |= socket(a);
@@ -122,39 +161,40 @@ Traits Machine::traits_without_ring(Mask set) const {
     traits.penalty += penalty(a);
     const bool joins = clique(a) >= 0 && clique(a) == first_clique;
     traits.complete = joins ? traits.complete : std::uint8_t{0};
-    each_bit(without_lowest(left), [&](int b) {
-      slowest = std::min<int>(slowest, tier(a, b));
-      traits.sum_gbps += static_cast<std::uint32_t>(pair_gbps(a, b));
-    });
+    const auto pairs = joint(a, without_lowest(left));
+    slowest = std::min(slowest, pairs.slowest);
+    traits.sum_gbps += pairs.sum_gbps;
   }
   const bool has_pairs = without_lowest(set) != 0;
   traits.min_pair = static_cast<std::uint16_t>(has_pairs ? slowest : 0);
   traits.complete = has_pairs ? traits.complete : 1;
-  traits.nodes = narrow(std::popcount(nodes));
-  traits.sockets = narrow(std::popcount(sockets));
-  traits.rails = narrow(std::popcount(rails));
+  traits.nodes = narrow(popcount(nodes));
+  traits.sockets = narrow(popcount(sockets));
+  traits.rails = narrow(popcount(rails));
   return traits;
 }
 
-void Machine::count_free_rails(Mask set, Mask rails_free, Traits &traits) const {
-  Mask covered = 0;
+template <class Set>
+void Machine<Set>::count_free_rails(Set set, Set rails_free, Traits &traits) const {
+  Set covered{};
   int devices = 0;
   each_bit(set, [&](int i) {
     covered |= rails(i) & rails_free;
     devices += (rails(i) & rails_free) != 0 ? 1 : 0;
   });
-  traits.rails = narrow(std::popcount(covered));
+  traits.rails = narrow(popcount(covered));
   traits.rail_devices = narrow(devices);
 }
 
-std::uint32_t Machine::sum_gbps(Mask set) const {
+template <class Set> std::uint32_t Machine<Set>::sum_gbps(Set set) const {
   std::uint32_t sum = 0;
   for (; set != 0; set = without_lowest(set)) {
-    const int a = lowest(set);
-    each_bit(without_lowest(set),
-             [&](int b) { sum += static_cast<std::uint32_t>(pair_gbps(a, b)); });
+    sum += joint(lowest(set), without_lowest(set)).sum_gbps;
   }
   return sum;
 }
+
+template class Machine<Mask>;
+template class Machine<WideMask>;
 
 } // namespace plumbline::placement

@@ -13,7 +13,8 @@ constexpr int thousand = 1000;
 /// Fills in Packing::count, smaller sets first.
 class Counter {
 public:
-  Counter(const Machine &machine, const std::vector<Traits> &traits, int size, Packing &packing)
+  Counter(const Machine<Mask> &machine, const std::vector<Traits> &traits, int size,
+          Packing &packing)
       : traits_(traits), size_(size), packing_(packing) {
     const int slowest = static_cast<int>(packing.top >> grade_shift);
     for (int a = 0; a < machine.size(); ++a) {
@@ -24,11 +25,11 @@ public:
   }
 
   int count(Mask within) {
-    if (packing_.best[within] != packing_.top || std::popcount(within) < size_) {
+    if (packing_.best[within] != packing_.top || popcount(within) < size_) {
       return 0;
     }
     const Mask others = without_lowest(within);
-    const int most = std::popcount(within) / size_;
+    const int most = popcount(within) / size_;
     const int without = packing_.count[others];
     if (most == 1 || without == most) {
       return std::max(1, without);
@@ -48,7 +49,7 @@ private:
       return grade_of(traits_[set]) == packing_.top &&
              int{packing_.count[within & ~set]} >= without;
     }
-    for (; std::popcount(candidates) >= missing; candidates = without_lowest(candidates)) {
+    for (; popcount(candidates) >= missing; candidates = without_lowest(candidates)) {
       const int next = lowest(candidates);
       if (extend(set | bit(next), without_lowest(candidates) & near(next), within, missing - 1,
                  without)) {
@@ -66,7 +67,7 @@ private:
 
 Grade best_within(const std::vector<Traits> &traits, const std::vector<Grade> &best, Mask within,
                   int size) {
-  const int count = std::popcount(within);
+  const int count = popcount(within);
   if (count <= size) {
     return count == size ? grade_of(traits[within]) : 0;
   }
@@ -84,7 +85,7 @@ Grade grade_of(const Traits &traits) {
          (most - traits.sockets - traits.unknown_sockets);
 }
 
-Packing pack_sets(const Machine &machine, const std::vector<Traits> &traits, int size) {
+Packing pack_sets(const Machine<Mask> &machine, const std::vector<Traits> &traits, int size) {
   const auto sets = traits.size();
   Packing packing{.top = 0, .best = std::vector<Grade>(sets), .count = {}};
   for (Mask within = 0; within < sets; ++within) {

@@ -19,7 +19,7 @@ struct Packing {
 };
 
 /// Exact. Takes the traits of every set, by mask, and 1 <= size <= the number of devices.
-Packing pack_sets(const Machine &machine, const std::vector<Traits> &traits, int size);
+Packing pack_sets(const Machine<Mask> &machine, const std::vector<Traits> &traits, int size);
 
 /// Sizes of the requests to come and what one of each is worth: size times its share of the
 /// jobs (1 : 2 : 4 : 8 as .5 : .25 : .2 : .05), in twentieths.

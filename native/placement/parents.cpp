@@ -10,15 +10,8 @@ namespace plumbline::placement {
 
 namespace {
 
-// Two devices, so that the head holds ring, slowest pair, clique, nodes and sockets; what is
-// left of the node plays no part, and neither do rails.
-const Ranking &job_ranking() {
-  static const Ranking ranking(Policy::standard, 2, 0);
-  return ranking;
-}
-
 /// Parents that can stand for each other in this search.
-std::vector<Mask> classes_of(const Tables &tables, const ParentSearch &search) {
+std::vector<Mask> classes_of(const Tables &tables, const ParentSearch<Mask> &search) {
   std::vector<Mask> classes;
   for (Mask pool = search.pool; pool != 0;) {
     const auto first = static_cast<std::size_t>(lowest(pool));
@@ -38,10 +31,10 @@ std::vector<Mask> classes_of(const Tables &tables, const ParentSearch &search) {
 /// Tries how many to take of each class; of equals the lowest ranks are best.
 class ClassTrials {
 public:
-  ClassTrials(const Tables &tables, const ParentSearch &search, std::vector<Mask> classes)
+  ClassTrials(const Tables &tables, const ParentSearch<Mask> &search, std::vector<Mask> classes)
       : tables_(tables), search_(search), classes_(std::move(classes)) {}
 
-  FoundParents find() {
+  FoundParents<Mask> find() {
     visit(0, search_.forced, search_.count);
     return {.parents = best_.set, .exact = true, .examined = examined_};
   }
@@ -55,7 +48,7 @@ private:
     if (at == classes_.size()) {
       return;
     }
-    for (int count = std::min(missing, std::popcount(classes_[at])); count >= 0; --count) {
+    for (int count = std::min(missing, popcount(classes_[at])); count >= 0; --count) {
       visit(at + 1, set | lowest_bits(classes_[at], count), missing - count);
     }
   }
@@ -71,49 +64,13 @@ private:
   }
 
   const Tables &tables_;
-  const ParentSearch &search_;
+  const ParentSearch<Mask> &search_;
   std::vector<Mask> classes_;
-  ParentRank best_;
+  ParentRank<Mask> best_;
   std::int64_t examined_ = 0;
 };
 
-} // namespace
-
-std::int64_t ParentSearch::room_of(Mask set) const {
-  std::int64_t sum = 0;
-  each_bit(set, [&](int i) { sum += room[static_cast<std::size_t>(i)]; });
-  return sum;
-}
-
-std::uint64_t ParentSearch::cost_of(Mask set) const {
-  std::uint64_t sum = 0;
-  each_bit(set, [&](int i) { sum += cost[static_cast<std::size_t>(i)]; });
-  return sum;
-}
-
-bool ParentRank::operator>(const ParentRank &other) const {
-  if (head != other.head) {
-    return head > other.head;
-  }
-  if (cheapness != other.cheapness) {
-    return cheapness > other.cheapness;
-  }
-  if (tail != other.tail) {
-    return tail > other.tail;
-  }
-  const Mask differ = set ^ other.set;
-  return (differ & (~differ + 1) & set) != 0;
-}
-
-ParentRank rank_parents(Fields fields, const Traits &traits, std::uint64_t cost, Mask set) {
-  const auto &ranking = job_ranking();
-  const auto rank = ranking.rank(ranking.arranged(fields), traits, {}, set);
-  return {.head = rank.words[0], .cheapness = ~cost, .tail = rank.words[3], .set = set};
-}
-
-namespace {
-
-FoundParents search_one_by_one(const Tables &tables, const ParentSearch &search) {
+FoundParents<Mask> search_one_by_one(const Tables &tables, const ParentSearch<Mask> &search) {
   std::vector<int> pool;
   each_bit(search.pool, [&](int i) { pool.push_back(i); });
   const int size = static_cast<int>(pool.size());
@@ -125,7 +82,7 @@ FoundParents search_one_by_one(const Tables &tables, const ParentSearch &search)
   const auto deposit = deposit_into(search.pool);
   const auto needed = search.needed - search.room_of(search.forced);
 
-  ParentRank best;
+  ParentRank<Mask> best;
   std::int64_t examined = 0;
   const auto consider = [&](std::uint32_t number) {
     ++examined;
@@ -152,10 +109,9 @@ FoundParents search_one_by_one(const Tables &tables, const ParentSearch &search)
 
 } // namespace
 
-FoundParents search_parents(const Tables &tables, const ParentSearch &search) {
+FoundParents<Mask> search_parents(const Tables &tables, const ParentSearch<Mask> &search) {
   auto classes = classes_of(tables, search);
-  const bool regular =
-      4 * classes.size() <= 3 * static_cast<std::size_t>(std::popcount(search.pool));
+  const bool regular = 4 * classes.size() <= 3 * static_cast<std::size_t>(popcount(search.pool));
   return regular ? ClassTrials(tables, search, std::move(classes)).find()
                  : search_one_by_one(tables, search);
 }

@@ -43,23 +43,23 @@ std::size_t place_of(const std::array<Term, term_count> &terms, Term term) {
   return static_cast<std::size_t>(std::ranges::find(terms, term) - terms.begin());
 }
 
-constexpr int most_rails = 64;
-
 } // namespace
 
 Fields fields_of(const Traits &traits, bool known_only) {
   const auto spanned = [known_only](int known, int unknown) {
     return static_cast<Fields>(known_only ? known : known + unknown);
   };
-  return (Fields{traits.ring} << 42U) | (Fields{traits.min_pair} << 31U) |
-         (Fields{traits.complete} << 30U) | (spanned(traits.nodes, traits.unknown_nodes) << 22U) |
-         (spanned(traits.sockets, traits.unknown_sockets) << 14U) | (Fields{traits.rails} << 7U) |
-         Fields{traits.rail_devices};
+  const Fields pair =
+      (Fields{traits.ring} << 15U) | (Fields{traits.min_pair} << 1U) | Fields{traits.complete};
+  const Fields place = (spanned(traits.nodes, traits.unknown_nodes) << 9U) |
+                       spanned(traits.sockets, traits.unknown_sockets);
+  return with_rails((pair << pair_shift) | (place << place_shift), traits.rails,
+                    traits.rail_devices);
 }
 
-Mask order_of(Mask set, int devices) {
-  Mask order = 0;
-  each_bit(set, [&](int device) { order |= bit(devices - 1 - device); });
+template <class Set> WideMask order_of(const Set &set, int devices) {
+  WideMask order;
+  each_bit(set, [&](int device) { order |= bit<WideMask>(devices - 1 - device); });
   return order;
 }
 
@@ -68,8 +68,7 @@ Ranking::Ranking(Policy policy, int size, int rails_wanted)
       likes_rails_(rails_wanted > 0 || policy == Policy::rdma || spread_),
       clips_rails_(rails_wanted > 0), rings_(size > 1),
       numa_first_(policy == Policy::numa_first && size > 1),
-      rails_enough_(static_cast<std::uint64_t>(clips_rails_ ? std::min(rails_wanted, most_rails)
-                                                            : most_rails)) {
+      rails_enough_(static_cast<std::uint64_t>(clips_rails_ ? rails_wanted : max_devices)) {
   if (size <= 1) {
     move_pair(terms_, fragmentation, 0);
   }
@@ -91,13 +90,8 @@ Fields Ranking::head_fields(int size) const {
   return before | rails_before;
 }
 
-std::int64_t Ranking::value(Term term, const Machine &machine, const Traits &traits,
-                            const Rest &rest) const {
+std::int64_t Ranking::value(Term term, const Traits &traits, const Rest &rest) const {
   switch (term) {
-  case ring:
-    return rings_ ? machine.gbps(traits.ring) : 0;
-  case min_pair:
-    return rings_ ? machine.gbps(traits.min_pair) : 0;
   case clique:
     return traits.complete;
   case numa_nodes:
@@ -118,20 +112,31 @@ std::int64_t Ranking::value(Term term, const Machine &machine, const Traits &tra
     return traits.sum_gbps;
   case penalty:
     return -std::int64_t{traits.penalty};
+  case ring:
+  case min_pair:
   case order:
     break;
   }
   return 0;
 }
 
-Key Ranking::key(const Machine &machine, const Traits &traits, const Rest &rest,
-                 Mask chosen) const {
-  Key key{};
-  for (std::size_t i = 0; i + 1 < term_count; ++i) {
-    key[i] = static_cast<std::uint64_t>(value(terms_[i], machine, traits, rest));
+template <class Set>
+Key Ranking::key(const Machine<Set> &machine, const Traits &traits, const Rest &rest,
+                 const Set &chosen) const {
+  Key key{.order = order_of(chosen, machine.size())};
+  for (std::size_t i = 0; i < key.values.size(); ++i) {
+    const bool of_pairs = terms_[i] == ring || terms_[i] == min_pair;
+    const auto tier = terms_[i] == ring ? traits.ring : traits.min_pair;
+    key.values[i] = of_pairs ? (rings_ ? machine.gbps(tier) : 0) : value(terms_[i], traits, rest);
   }
-  key.back() = order_of(chosen, machine.size());
   return key;
 }
+
+template Key Ranking::key(const Machine<Mask> &machine, const Traits &traits, const Rest &rest,
+                          const Mask &chosen) const;
+template Key Ranking::key(const Machine<WideMask> &machine, const Traits &traits, const Rest &rest,
+                          const WideMask &chosen) const;
+template WideMask order_of(const Mask &set, int devices);
+template WideMask order_of(const WideMask &set, int devices);
 
 } // namespace plumbline::placement

@@ -7,22 +7,43 @@
 
 namespace plumbline::placement {
 
-/// A set's small terms as bit fields, in DEFAULT's order from the highest bits down.
+/// A set's small terms as bit fields, in DEFAULT's order from the highest bits down: ring and
+/// slowest pair (14 bits each, most_tiers), clique, nodes and sockets (9 each: 256 known and 255
+/// unknown at most), rails and devices with a rail (8 each). Numbers of rails end at 255: a set
+/// that covers 256 is worth no more, and only its key tells.
 using Fields = std::uint64_t;
+constexpr unsigned rails_shift = 8;
+constexpr unsigned place_shift = 16;
+constexpr unsigned place_width = 18;
+constexpr unsigned pair_shift = place_shift + place_width;
+constexpr unsigned pair_width = 29;
+constexpr Fields most_rails = 255;
+constexpr Fields rail_fields = (Fields{1} << place_shift) - 1;
+constexpr Fields rails_field = most_rails << rails_shift;
+constexpr Fields place_fields = ((Fields{1} << place_width) - 1) << place_shift;
+constexpr Fields pair_fields = ((Fields{1} << pair_width) - 1) << pair_shift;
+constexpr Fields ring_field = (Fields{most_tiers} - 1) << (pair_shift + 15);
+
+constexpr Fields clipped(int rails) { return std::min(static_cast<Fields>(rails), most_rails); }
 
 /// Known_only is for Policy::spread, which does not count unknown nodes and sockets.
 Fields fields_of(const Traits &traits, bool known_only);
 
 /// The same fields with other numbers of rails and of devices that have one.
 constexpr Fields with_rails(Fields fields, int rails, int rail_devices) {
-  return (fields & ~((Fields{1} << 14U) - 1)) | (static_cast<Fields>(rails) << 7U) |
-         static_cast<Fields>(rail_devices);
+  return (fields & ~rail_fields) | (clipped(rails) << rails_shift) | clipped(rail_devices);
+}
+
+/// What comes after the fields: more pairs first, then fewer penalties.
+constexpr std::uint64_t sums_of(const Traits &traits) {
+  constexpr std::uint32_t most_penalty = 256'000'000;
+  return (std::uint64_t{traits.sum_gbps} << 32U) | (most_penalty - traits.penalty);
 }
 
 /// Compares as the key does: words first to last, then the sets' order.
-struct Rank {
+template <class Set> struct Rank {
   std::array<std::uint64_t, 4> words{};
-  Mask set = 0;
+  Set set{};
 
   bool operator>(const Rank &other) const {
     for (std::size_t i = 0; i < words.size(); ++i) {
@@ -30,8 +51,7 @@ struct Rank {
         return words[i] > other.words[i];
       }
     }
-    const Mask differ = set ^ other.set; // of sets of one size the lower ranks win
-    return (differ & (~differ + 1) & set) != 0;
+    return comes_before(set, other.set);
   }
 };
 
@@ -71,29 +91,19 @@ public:
   }
   /// The rank's first word, out of arranged fields: the terms before what is left.
   [[nodiscard]] std::uint64_t head(std::uint64_t arranged) const { return arranged & head_; }
-  [[nodiscard]] Rank rank(std::uint64_t arranged, const Traits &traits, const Rest &rest,
-                          Mask chosen) const {
+  template <class Set>
+  [[nodiscard]] Rank<Set> rank(std::uint64_t arranged, std::uint64_t sums, const Rest &rest,
+                               const Set &chosen) const {
     return {.words = {arranged & head_, (std::uint64_t{rest.fragmentation} << 32U) | rest.sum_gbps,
-                      arranged & ~head_,
-                      (std::uint64_t{traits.sum_gbps} << 32U) | (most_penalty - traits.penalty)},
+                      arranged & ~head_, sums},
             .set = chosen};
   }
-  [[nodiscard]] Key key(const Machine &machine, const Traits &traits, const Rest &rest,
-                        Mask chosen) const;
+  template <class Set>
+  [[nodiscard]] Key key(const Machine<Set> &machine, const Traits &traits, const Rest &rest,
+                        const Set &chosen) const;
 
 private:
-  static constexpr std::uint32_t most_penalty = 64'000'000;
-  static constexpr unsigned rails_shift = 7;
-  static constexpr unsigned place_width = 16;
-  static constexpr unsigned pair_width = 23;
-  static constexpr Fields rail_fields = (Fields{1} << 14U) - 1;
-  static constexpr Fields rails_field = Fields{127} << rails_shift;
-  static constexpr Fields place_fields = ((Fields{1} << place_width) - 1) << 14U;
-  static constexpr Fields pair_fields = ((Fields{1} << pair_width) - 1) << 30U;
-  static constexpr Fields ring_field = Fields{2047} << 42U;
-
-  [[nodiscard]] std::int64_t value(Term term, const Machine &machine, const Traits &traits,
-                                   const Rest &rest) const;
+  [[nodiscard]] std::int64_t value(Term term, const Traits &traits, const Rest &rest) const;
   [[nodiscard]] Fields head_fields(int size) const;
 
   std::array<Term, term_count> terms_{};
@@ -109,6 +119,6 @@ private:
 };
 
 /// A set's place in the total order of sets of one size: the lower the ranks, the higher.
-Mask order_of(Mask set, int devices);
+template <class Set> WideMask order_of(const Set &set, int devices);
 
 } // namespace plumbline::placement

@@ -14,7 +14,7 @@ constexpr std::size_t row = exact_up_to;
 /// and ends at a given one.
 using Paths = std::vector<std::uint8_t>;
 
-std::uint8_t best_path(const Machine &machine, const Paths &paths, Mask set, int end) {
+std::uint8_t best_path(const Machine<Mask> &machine, const Paths &paths, Mask set, int end) {
   const Mask before = set & ~bit(end);
   const auto *known = &paths[before * row];
   const int start = lowest(set);
@@ -28,7 +28,7 @@ std::uint8_t best_path(const Machine &machine, const Paths &paths, Mask set, int
   return static_cast<std::uint8_t>(best);
 }
 
-std::uint8_t close_ring(const Machine &machine, const std::uint8_t *paths, Mask set) {
+std::uint8_t close_ring(const Machine<Mask> &machine, const std::uint8_t *paths, Mask set) {
   const int start = lowest(set);
   int best = 0;
   each_bit(without_lowest(set), [&](int end) {
@@ -39,7 +39,7 @@ std::uint8_t close_ring(const Machine &machine, const std::uint8_t *paths, Mask 
 
 } // namespace
 
-std::vector<std::uint8_t> ring_tiers(const Machine &machine) {
+std::vector<std::uint8_t> ring_tiers(const Machine<Mask> &machine) {
   const Mask sets = machine.all() + 1;
   Paths paths(sets * row);
   std::vector<std::uint8_t> rings(sets);

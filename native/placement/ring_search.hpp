@@ -12,9 +12,11 @@ struct Ring {
 };
 
 /// Exact up to 12 devices; above, as good as a bounded search finds, and never above the truth.
-Ring find_ring(const Machine &machine, Mask set);
+/// Takes what is known: a tier that no ring exceeds and the tier of the slowest pair.
+template <class Set>
+Ring find_ring(const Machine<Set> &machine, const Set &set, int bound, int slowest);
 
 /// A tier that no ring through the set exceeds, at little cost.
-int ring_bound(const Machine &machine, Mask set);
+template <class Set> int ring_bound(const Machine<Set> &machine, const Set &set);
 
 } // namespace plumbline::placement

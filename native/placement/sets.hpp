@@ -7,7 +7,7 @@
 namespace plumbline::placement {
 
 /// One machine's sets. Immutable.
-class Sets {
+template <class Set> class Sets {
 public:
   explicit Sets(const Facts &facts) : machine_(facts) {}
   Sets(const Sets &) = delete;
@@ -16,25 +16,24 @@ public:
   Sets &operator=(Sets &&) = delete;
   virtual ~Sets() = default;
 
-  [[nodiscard]] const Machine &machine() const { return machine_; }
+  [[nodiscard]] const Machine<Set> &machine() const { return machine_; }
 
-  [[nodiscard]] virtual Traits traits(Mask set) const = 0;
-  /// The same where only these rails count.
-  [[nodiscard]] Traits traits_with(Mask rails_free, Mask set) const {
-    auto found = traits(set);
+  [[nodiscard]] virtual Traits traits(const Set &set) const = 0;
+  /// Counts a set's rails once more where some rails do not count.
+  void count_rails(const Set &set, const Set &rails_free, Traits &traits) const {
     if ((machine_.all_rails() & ~rails_free) != 0) {
-      machine_.count_free_rails(set, rails_free, found);
+      machine_.count_free_rails(set, rails_free, traits);
     }
-    return found;
   }
-  [[nodiscard]] virtual Rest rest(Mask left) const = 0;
-  [[nodiscard]] virtual Found search(const Ranking &ranking, const Search &search) const = 0;
-  [[nodiscard]] virtual FoundParents find_parents(const ParentSearch &search) const = 0;
-  [[nodiscard]] virtual Aligned largest_aligned(Mask free, int size) const = 0;
+  [[nodiscard]] virtual Rest rest(const Set &left) const = 0;
+  [[nodiscard]] virtual Found<Set> search(const Ranking &ranking,
+                                          const Search<Set> &search) const = 0;
+  [[nodiscard]] virtual FoundParents<Set> find_parents(const ParentSearch<Set> &search) const = 0;
+  [[nodiscard]] virtual Aligned largest_aligned(const Set &free, int size) const = 0;
   [[nodiscard]] virtual std::size_t bytes() const = 0;
 
 private:
-  Machine machine_;
+  Machine<Set> machine_;
 };
 
 } // namespace plumbline::placement

@@ -59,9 +59,9 @@ std::int64_t sum(const Counts &counts) {
 }
 
 /// One request on its way to an answer.
-class Division {
+template <class Set> class Division {
 public:
-  Division(const Sets &sets, const ShareRequest &request)
+  Division(const Sets<Set> &sets, const ShareRequest &request)
       : sets_(sets), request_(request),
         held_(request.held ? *request.held : difference(request.total, request.free)),
         room_(request.free), left_(difference(request.total, held_)), counts_(room_.size()) {
@@ -90,7 +90,7 @@ private:
       pack();
       break;
     case SharePolicy::distributed:
-      distribute(~Mask{0});
+      distribute(~Set{});
       break;
     case SharePolicy::aligned:
       align();
@@ -101,17 +101,21 @@ private:
   [[nodiscard]] int parents() const { return static_cast<int>(room_.size()); }
 
   /// Parents of which something, or nothing, is taken so far.
-  [[nodiscard]] Mask chosen() const {
-    Mask mask = 0;
+  [[nodiscard]] Set chosen() const {
+    Set mask{};
     for (int i = 0; i < parents(); ++i) {
-      mask |= counts_[at(i)] > 0 ? bit(i) : 0;
+      if (counts_[at(i)] > 0) {
+        mask |= bit<Set>(i);
+      }
     }
     return mask;
   }
-  [[nodiscard]] Mask with_room() const {
-    Mask mask = 0;
+  [[nodiscard]] Set with_room() const {
+    Set mask{};
     for (int i = 0; i < parents(); ++i) {
-      mask |= counts_[at(i)] < room_[at(i)] ? bit(i) : 0;
+      if (counts_[at(i)] < room_[at(i)]) {
+        mask |= bit<Set>(i);
+      }
     }
     return mask;
   }
@@ -127,14 +131,14 @@ private:
     missing_ -= count;
   }
 
-  Mask find(const ParentSearch &search) {
+  Set find(const ParentSearch<Set> &search) {
     const auto found = sets_.find_parents(search);
     exact_ = found.exact;
     examined_ = found.examined;
     return found.parents;
   }
 
-  [[nodiscard]] int fewest_more(Mask forced, Mask pool) const {
+  [[nodiscard]] int fewest_more(const Set &forced, const Set &pool) const {
     Counts rooms;
     std::int64_t left = missing_;
     each_bit(forced, [&](int i) { left -= room_[at(i)] - counts_[at(i)]; });
@@ -148,8 +152,8 @@ private:
   }
 
   void pack() {
-    const Mask forced = chosen();
-    ParentSearch search{.pool = with_room() & ~forced, .forced = forced};
+    const Set forced = chosen();
+    ParentSearch<Set> search{.pool = with_room() & ~forced, .forced = forced};
     search.count = fewest_more(forced, search.pool);
     search.needed = missing_ + sum(counts_);
     for (int i = 0; i < parents(); ++i) {
@@ -161,7 +165,7 @@ private:
   }
 
   /// What is left of the offer is left on one parent, the one with the most room.
-  void fill_smallest_first(Mask mask) {
+  void fill_smallest_first(const Set &mask) {
     std::vector<int> order;
     each_bit(mask, [&](int i) { order.push_back(i); });
     const auto left = [this](int i) { return room_[at(i)] - counts_[at(i)]; };
@@ -172,14 +176,18 @@ private:
   }
 
   /// Takes rounds of shares at the lowest load there is.
-  void distribute(Mask within) {
+  void distribute(const Set &within) {
     while (missing_ > 0) {
-      const Mask open = with_room() & within;
+      const Set open = with_room() & within;
       std::int64_t lowest_load = next_load(lowest(open));
       each_bit(open, [&](int i) { lowest_load = std::min(lowest_load, next_load(i)); });
-      Mask equal = 0;
-      each_bit(open, [&](int i) { equal |= next_load(i) == lowest_load ? bit(i) : 0; });
-      if (std::popcount(equal) > missing_) {
+      Set equal{};
+      each_bit(open, [&](int i) {
+        if (next_load(i) == lowest_load) {
+          equal |= bit<Set>(i);
+        }
+      });
+      if (popcount(equal) > missing_) {
         equal = settle(equal);
       }
       each_bit(equal, [&](int i) { take(i, 1); });
@@ -187,25 +195,25 @@ private:
   }
 
   /// Chooses as many as are missing among parents of equal load.
-  Mask settle(Mask equal) {
-    const Mask used = chosen();
-    const Mask unused = equal & ~used;
+  Set settle(const Set &equal) {
+    const Set used = chosen();
+    const Set unused = equal & ~used;
     const int count = static_cast<int>(missing_);
-    if (std::popcount(unused) <= count) {
-      return unused | lowest_bits(equal & used, count - std::popcount(unused));
+    if (popcount(unused) <= count) {
+      return unused | lowest_bits(equal & used, count - popcount(unused));
     }
     return find({.pool = unused, .forced = used, .count = count}) & ~used;
   }
 
   void align() {
-    const Mask forced = chosen();
-    const Mask pool = with_room() & ~forced;
-    if (missing_ >= std::popcount(pool)) {
+    const Set forced = chosen();
+    const Set pool = with_room() & ~forced;
+    if (missing_ >= popcount(pool)) {
       each_bit(pool, [&](int i) { take(i, 1); });
-      distribute(~Mask{0});
+      distribute(~Set{});
       return;
     }
-    ParentSearch search{.pool = pool, .forced = forced, .count = static_cast<int>(missing_)};
+    ParentSearch<Set> search{.pool = pool, .forced = forced, .count = static_cast<int>(missing_)};
     each_bit(pool, [&](int i) { search.cost[at(i)] = static_cast<std::uint64_t>(load(i, 1)); });
     each_bit(find(search) & ~forced, [&](int i) { take(i, 1); });
   }
@@ -230,13 +238,14 @@ private:
   [[nodiscard]] ShareChoice answer() const {
     ShareChoice choice;
     choice.counts = counts_;
-    choice.parents = chosen();
+    const Set parents_taken = chosen();
+    choice.parents = parents_taken;
     choice.exact = exact_;
     choice.examined = examined_;
     std::int64_t leftover = 0;
     std::int64_t opened = 0;
     std::int64_t loads = 0;
-    each_bit(choice.parents, [&](int i) {
+    each_bit(parents_taken, [&](int i) {
       leftover += left_[at(i)] - counts_[at(i)];
       opened += held_[at(i)] == 0 ? 1 : 0;
       for (std::int64_t n = 1; n <= counts_[at(i)]; ++n) {
@@ -249,8 +258,8 @@ private:
 
   void add_terms(ShareChoice &choice, std::int64_t leftover, std::int64_t opened,
                  std::int64_t loads) const {
-    const auto traits = sets_.traits(choice.parents);
-    const auto count = std::int64_t{std::popcount(choice.parents)};
+    const auto traits = sets_.traits(narrowed<Set>(choice.parents));
+    const auto count = std::int64_t{popcount(choice.parents)};
     if (request_.policy == SharePolicy::distributed) {
       add(choice, ShareTerm::load, -loads);
     }
@@ -269,7 +278,7 @@ private:
     choice.order = order_of(choice.parents, parents());
   }
 
-  const Sets &sets_;
+  const Sets<Set> &sets_;
   const ShareRequest &request_;
   Counts held_;
   Counts room_; // what may be given
@@ -282,9 +291,12 @@ private:
 
 } // namespace
 
-ShareChoice choose_shares(const Sets &sets, const ShareRequest &request) {
+template <class Set> ShareChoice choose_shares(const Sets<Set> &sets, const ShareRequest &request) {
   check(request, static_cast<std::size_t>(sets.machine().size()));
-  return Division(sets, request).divide();
+  return Division<Set>(sets, request).divide();
 }
+
+template ShareChoice choose_shares(const Sets<Mask> &sets, const ShareRequest &request);
+template ShareChoice choose_shares(const Sets<WideMask> &sets, const ShareRequest &request);
 
 } // namespace plumbline::placement

@@ -43,9 +43,9 @@ struct ShareRequest {
 
 struct ShareChoice {
   std::vector<std::int64_t> counts;
-  Mask parents = 0;
+  WideMask parents;
   std::vector<std::int64_t> key; ///< but for the order
-  Mask order = 0;
+  WideMask order;
   std::vector<ShareTerm> terms;
   bool exact = true;
   std::int64_t examined = 0;
@@ -54,6 +54,6 @@ struct ShareChoice {
 /// Always answers: a size above what there is gives all there is, and more in must than asked
 /// for gives the lowest ranks of must. Throws std::invalid_argument that names the argument,
 /// the index and the value for counts that cannot be.
-ShareChoice choose_shares(const Sets &sets, const ShareRequest &request);
+template <class Set> ShareChoice choose_shares(const Sets<Set> &sets, const ShareRequest &request);
 
 } // namespace plumbline::placement

@@ -7,19 +7,19 @@
 
 namespace plumbline::placement {
 
-Found SmallSets::search(const Ranking &ranking, const Search &search) const {
+Found<Mask> SmallSets::search(const Ranking &ranking, const Search<Mask> &search) const {
   return search_subsets(machine(), tables_, ranking, search);
 }
 
-FoundParents SmallSets::find_parents(const ParentSearch &search) const {
+FoundParents<Mask> SmallSets::find_parents(const ParentSearch<Mask> &search) const {
   return search_parents(tables_, search);
 }
 
-Aligned SmallSets::largest_aligned(Mask free, int size) const {
+Aligned SmallSets::largest_aligned(const Mask &free, int size) const {
   const auto packing = pack_sets(machine(), tables_.traits, size);
   Mask witness = free;
   // Devices that the best set does without go, the highest rank first.
-  for (int device = machine().size() - 1; std::popcount(witness) > size; --device) {
+  for (int device = machine().size() - 1; popcount(witness) > size; --device) {
     const Mask smaller = witness & ~bit(device);
     witness = packing.best[smaller] == packing.best[free] ? smaller : witness;
   }

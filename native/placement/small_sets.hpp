@@ -6,15 +6,16 @@
 
 namespace plumbline::placement {
 
-class SmallSets : public Sets {
+class SmallSets : public Sets<Mask> {
 public:
   explicit SmallSets(const Facts &facts) : Sets(facts), tables_(machine()) {}
 
-  [[nodiscard]] Traits traits(Mask set) const override { return tables_.traits[set]; }
-  [[nodiscard]] Rest rest(Mask left) const override { return tables_.rest[left]; }
-  [[nodiscard]] Found search(const Ranking &ranking, const Search &search) const override;
-  [[nodiscard]] FoundParents find_parents(const ParentSearch &search) const override;
-  [[nodiscard]] Aligned largest_aligned(Mask free, int size) const override;
+  [[nodiscard]] Traits traits(const Mask &set) const override { return tables_.traits[set]; }
+  [[nodiscard]] Rest rest(const Mask &left) const override { return tables_.rest[left]; }
+  [[nodiscard]] Found<Mask> search(const Ranking &ranking,
+                                   const Search<Mask> &search) const override;
+  [[nodiscard]] FoundParents<Mask> find_parents(const ParentSearch<Mask> &search) const override;
+  [[nodiscard]] Aligned largest_aligned(const Mask &free, int size) const override;
   [[nodiscard]] std::size_t bytes() const override { return tables_.bytes(); }
 
 private:

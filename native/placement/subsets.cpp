@@ -21,7 +21,7 @@ private:
 /// The same with only the free rails counted, which the table cannot know.
 class FreeRailFields {
 public:
-  FreeRailFields(const Machine &machine, const Tables &tables, const Ranking &ranking,
+  FreeRailFields(const Machine<Mask> &machine, const Tables &tables, const Ranking &ranking,
                  Mask rails_free)
       : table_(tables, ranking),
         covered_(machine.size(), [&](int i) { return machine.rails(i) & rails_free; }) {
@@ -31,7 +31,7 @@ public:
 
   Fields operator()(Mask set) const {
     const Mask rails = covered_(static_cast<std::uint32_t>(set));
-    return with_rails(table_(set), std::popcount(rails), std::popcount(set & with_rail_));
+    return with_rails(table_(set), popcount(rails), popcount(set & with_rail_));
   }
 
 private:
@@ -51,7 +51,7 @@ public:
     if (ranking_.head(arranged) < second_.words[0]) {
       return;
     }
-    const auto rank = ranking_.rank(arranged, tables_.traits[set], tables_.rest[free_ & ~set], set);
+    const auto rank = ranking_.rank(arranged, tables_.sums[set], tables_.rest[free_ & ~set], set);
     if (rank > first_) {
       second_ = first_;
       first_ = rank;
@@ -68,15 +68,15 @@ private:
   const FieldsOf &fields_;
   const Ranking &ranking_;
   Mask free_;
-  Rank first_; // any set's rank is greater than that of no set
-  Rank second_;
+  Rank<Mask> first_; // any set's rank is greater than that of no set
+  Rank<Mask> second_;
 };
 
 template <typename FieldsOf>
-Found search_by(const FieldsOf &fields, const Tables &tables, const Ranking &ranking,
-                const Search &search) {
+Found<Mask> search_by(const FieldsOf &fields, const Tables &tables, const Ranking &ranking,
+                      const Search<Mask> &search) {
   const auto deposit = deposit_into(search.pool);
-  const auto end = std::uint32_t{1} << static_cast<unsigned>(std::popcount(search.pool));
+  const auto end = std::uint32_t{1} << static_cast<unsigned>(popcount(search.pool));
   Podium podium(tables, fields, ranking, search.free);
   std::int64_t examined = 0;
   for (auto number = (std::uint32_t{1} << static_cast<unsigned>(search.size)) - 1; number < end;
@@ -89,8 +89,8 @@ Found search_by(const FieldsOf &fields, const Tables &tables, const Ranking &ran
 
 } // namespace
 
-Found search_subsets(const Machine &machine, const Tables &tables, const Ranking &ranking,
-                     const Search &search) {
+Found<Mask> search_subsets(const Machine<Mask> &machine, const Tables &tables,
+                           const Ranking &ranking, const Search<Mask> &search) {
   if ((machine.all_rails() & ~search.rails_free) == 0) {
     return search_by(TableFields(tables, ranking), tables, ranking, search);
   }

@@ -8,7 +8,7 @@
 namespace plumbline::placement {
 
 /// Looks at every subset in Gosper's order, dropping those whose head cannot win.
-Found search_subsets(const Machine &machine, const Tables &tables, const Ranking &ranking,
-                     const Search &search);
+Found<Mask> search_subsets(const Machine<Mask> &machine, const Tables &tables,
+                           const Ranking &ranking, const Search<Mask> &search);
 
 } // namespace plumbline::placement

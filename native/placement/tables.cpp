@@ -8,14 +8,14 @@ namespace plumbline::placement {
 
 namespace {
 
-void add_room(const Machine &machine, const std::vector<Traits> &traits, const Expected &expected,
-              std::vector<Rest> &rest) {
+void add_room(const Machine<Mask> &machine, const std::vector<Traits> &traits,
+              const Expected &expected, std::vector<Rest> &rest) {
   const auto packing = pack_sets(machine, traits, expected.size);
   const auto gbps = [&](Grade grade) {
     return machine.gbps(static_cast<int>(grade >> grade_shift));
   };
   for (std::size_t left = 0; left < rest.size(); ++left) {
-    if (std::popcount(left) >= expected.size) {
+    if (popcount(left) >= expected.size) {
       rest[left].fragmentation +=
           room(expected, gbps(packing.best[left]), gbps(packing.top), packing.count[left]);
     }
@@ -32,13 +32,15 @@ std::vector<Fields> all_fields(const std::vector<Traits> &traits, bool known_onl
 
 } // namespace
 
-Tables::Tables(const Machine &machine)
-    : traits(machine.all() + 1), rest(traits.size()), twins(twins_of(machine)) {
+Tables::Tables(const Machine<Mask> &machine)
+    : traits(machine.all() + 1), rest(traits.size()), sums(traits.size()),
+      twins(twins_of(machine)) {
   const auto rings = ring_tiers(machine);
   for (Mask set = 0; set < traits.size(); ++set) {
     traits[set] = machine.traits_without_ring(set);
     traits[set].ring = rings[set];
     rest[set].sum_gbps = traits[set].sum_gbps;
+    sums[set] = sums_of(traits[set]);
   }
   fields = all_fields(traits, false);
   if (traits.back().unknown_nodes + traits.back().unknown_sockets > 0) {
@@ -53,7 +55,8 @@ Tables::Tables(const Machine &machine)
 
 std::size_t Tables::bytes() const {
   return (traits.capacity() * sizeof(Traits)) + (rest.capacity() * sizeof(Rest)) +
-         ((fields.capacity() + known.capacity()) * sizeof(Fields));
+         ((fields.capacity() + known.capacity()) * sizeof(Fields)) +
+         (sums.capacity() * sizeof(sums[0]));
 }
 
 } // namespace plumbline::placement

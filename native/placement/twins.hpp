@@ -7,8 +7,8 @@ namespace plumbline::placement {
 
 /// The twins of each device, itself included. What only one device has (a node, a rail of its
 /// own) makes no difference to others that have as many of their own.
-using Twins = std::array<Mask, max_devices>;
+template <class Set> using Twins = std::array<Set, capacity<Set>>;
 
-Twins twins_of(const Machine &machine);
+template <class Set> Twins<Set> twins_of(const Machine<Set> &machine);
 
 } // namespace plumbline::placement

@@ -7,12 +7,19 @@
 #include <utility>
 #include <vector>
 
+#include "placement/wide_mask.hpp"
+
 namespace plumbline::placement {
 
-/// One bit per device by rank; elsewhere one bit per NUMA node, socket or rail.
+/// One bit per device by rank; elsewhere one bit per NUMA node, socket or rail. What comes in
+/// and goes out is a WideMask; a machine that has no more than 64 of anything is searched with
+/// this. Where code is for both, its parameter is called Set.
 using Mask = std::uint64_t;
 
-constexpr int max_devices = 64;
+constexpr int max_devices = 256;
+/// Different pair values that are told apart. Of more (180 devices and more, no two pairs alike)
+/// every second one counts as the next slower one.
+constexpr std::size_t most_tiers = std::size_t{1} << 14U;
 /// Up to here every set has a place in the tables and every answer is exact.
 constexpr int exact_up_to = 16;
 
@@ -39,10 +46,10 @@ enum class Policy : std::uint8_t { standard, numa_first, rdma, pack, spread };
 /// What the caller knows of the machine, by rank. Machine checks it.
 struct Facts {
   std::vector<std::vector<std::int64_t>> pair_gbps;
-  std::vector<Mask> numa; ///< nodes of each device, 0 when unknown
-  std::vector<Mask> socket;
+  std::vector<WideMask> numa; ///< nodes of each device, 0 when unknown
+  std::vector<WideMask> socket;
   std::vector<std::int64_t> clique; ///< id of a complete NVLink clique, -1 for none
-  std::vector<Mask> rails;          ///< usable NICs near each device, free or not
+  std::vector<WideMask> rails;      ///< usable NICs near each device, free or not
   std::vector<std::int64_t> penalty;
 };
 
@@ -53,12 +60,12 @@ struct Traits {
   std::uint16_t ring = 0;
   std::uint16_t min_pair = 0;
   std::uint8_t complete = 1;
-  std::uint8_t nodes = 0;
-  std::uint8_t unknown_nodes = 0;
-  std::uint8_t sockets = 0;
-  std::uint8_t unknown_sockets = 0;
-  std::uint8_t rails = 0;
-  std::uint8_t rail_devices = 0;
+  std::uint16_t nodes = 0;
+  std::uint16_t unknown_nodes = 0;
+  std::uint16_t sockets = 0;
+  std::uint16_t unknown_sockets = 0;
+  std::uint16_t rails = 0;
+  std::uint16_t rail_devices = 0;
 };
 
 /// What a set leaves behind.
@@ -68,22 +75,27 @@ struct Rest {
 };
 
 struct Request {
-  Mask available = 0;
-  Mask must = 0; ///< may lie outside of available
+  WideMask available;
+  WideMask must; ///< may lie outside of available
   int size = 0;
-  Mask free = 0; ///< what is free on the node; available is added
+  WideMask free; ///< what is free on the node; available is added
   Policy policy = Policy::standard;
   int rails_wanted = 0;
-  Mask rails_free = ~Mask{0}; ///< the only ones that count where rails are liked
+  WideMask rails_free = every_bit; ///< the only ones that count where rails are liked
 };
 
-using Key = std::array<std::uint64_t, term_count>; // two's complement but for the last
+struct Key {
+  std::array<std::int64_t, term_count - 1> values{};
+  WideMask order; ///< the last place
+
+  bool operator==(const Key &) const = default;
+};
 
 struct Choice {
-  Mask chosen = 0;
+  WideMask chosen;
   Key key{};
   std::array<Term, term_count> terms{};
-  std::optional<Mask> runner_up;
+  std::optional<WideMask> runner_up;
   Key runner_up_key{};
   std::optional<std::int64_t> ring_gbps;
   std::optional<std::int64_t> min_pair_gbps;
@@ -97,7 +109,7 @@ struct Choice {
 struct Aligned {
   int count = 0;                  ///< disjoint sets as good as the best on the whole machine
   std::int64_t min_pair_gbps = 0; ///< of the best single one
-  Mask witness = 0;               ///< that one; 0 when no set of the size is left
+  WideMask witness;               ///< that one; 0 when no set of the size is left
 };
 
 } // namespace plumbline::placement

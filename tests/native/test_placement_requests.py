@@ -95,7 +95,7 @@ def changed(row, column, value):
     ("changes", "complaint"),
     [
         ({"pair_gbps": []}, "pair_gbps has 0 rows"),
-        ({"pair_gbps": uniform(65, 1)}, "pair_gbps has 65 rows"),
+        ({"pair_gbps": uniform(257, 1)}, "pair_gbps has 257 rows, not between 1 and 256"),
         ({"pair_gbps": [[0, 1]] * 8}, r"pair_gbps\[0\] has 2 entries for 8 devices"),
         ({"pair_gbps": changed(2, 5, 300)}, r"pair_gbps\[5\]\[2\] is 450 but .*\[2\]\[5\] is 300"),
         ({"pair_gbps": changed(2, 5, -1)}, r"pair_gbps\[2\]\[5\] is -1"),
