@@ -146,10 +146,12 @@ class SystemTree(_Value):
 class PlacementTerm(IntEnum):
     """A place of a key; larger is better in each.
 
-    RING, MIN_PAIR, REST_SUM and SUM_PAIR are GB/s; CLIQUE is 1 inside one complete NVLink clique.
+    RING, MIN_PAIR, REST_SUM, REST_REACH and SUM_PAIR are GB/s; CLIQUE is 1 inside one complete
+    NVLink clique.
     NUMA_NODES and SOCKETS are minus the number spanned, a device of unknown node spanning one of
-    its own; under SPREAD plus the number of known ones. FRAGMENTATION and REST_SUM are about what
-    stays free. RAILS are the free rails covered, up to those wanted, and RAIL_DEVICES the devices
+    its own; under SPREAD plus the number of known ones. FRAGMENTATION, REST_SUM and REST_REACH
+    are about what stays free: REST_REACH sums its pairs with every device, also with those in use.
+    RAILS are the free rails covered, up to those wanted, and RAIL_DEVICES the devices
     that have one; where nobody asked for rails they are counted free or not, and negative, so that
     others find them. PENALTY is minus the sum. ORDER decides the rest: lower ranks first.
     """
@@ -161,21 +163,23 @@ class PlacementTerm(IntEnum):
     SOCKETS = 4
     FRAGMENTATION = 5
     REST_SUM = 6
-    RAILS = 7
-    RAIL_DEVICES = 8
-    SUM_PAIR = 9
-    PENALTY = 10
-    ORDER = 11
+    REST_REACH = 7
+    RAILS = 8
+    RAIL_DEVICES = 9
+    SUM_PAIR = 10
+    PENALTY = 11
+    ORDER = 12
     __pybind11_native_enum__: ClassVar[object]
 
 class PlacementPolicy(IntEnum):
     """How the terms are ordered, after the order of PlacementTerm, which is DEFAULT.
 
     NUMA_FIRST moves NUMA_NODES and SOCKETS to the front. RDMA moves RAILS and RAIL_DEVICES before
-    FRAGMENTATION, as every policy does when rails are wanted by number. PACK moves FRAGMENTATION
-    and REST_SUM directly behind RING. SPREAD is RDMA's order with NUMA_NODES and SOCKETS counted
-    upwards: it spreads only among sets of equal RING, MIN_PAIR and CLIQUE. For a single device
-    FRAGMENTATION and REST_SUM come first, and before them rails under RDMA or when wanted.
+    FRAGMENTATION, as every policy does when rails are wanted by number. PACK moves FRAGMENTATION,
+    REST_SUM and REST_REACH directly behind RING. SPREAD is RDMA's order with NUMA_NODES and
+    SOCKETS counted upwards: it spreads only among sets of equal RING, MIN_PAIR and CLIQUE. For a
+    single device FRAGMENTATION, REST_SUM and REST_REACH come first, and before them rails under
+    RDMA or when wanted.
     """
 
     DEFAULT = 0

@@ -136,6 +136,7 @@ void register_terms(py::module_ &m) {
       .value("SOCKETS", Term::sockets)
       .value("FRAGMENTATION", Term::fragmentation)
       .value("REST_SUM", Term::rest_sum)
+      .value("REST_REACH", Term::rest_reach)
       .value("RAILS", Term::rails)
       .value("RAIL_DEVICES", Term::rail_devices)
       .value("SUM_PAIR", Term::sum_pair)

@@ -29,6 +29,7 @@ Judge<Set>::Judge(const LargeSets<Set> &sets, const Ranking &ranking, const Sear
     twice += sum;
   });
   free_sum_ = static_cast<std::uint32_t>(twice / 2);
+  free_reach_ = machine.reach_gbps(free_);
 }
 
 template <class Set> Rest Judge<Set>::rest(const Set &set, const Traits &traits) {
@@ -37,7 +38,9 @@ template <class Set> Rest Judge<Set>::rest(const Set &set, const Traits &traits)
   // Pairs within are taken off twice.
   auto sum = free_sum_ + (taken == set ? traits.sum_gbps : sets_.machine().sum_gbps(taken));
   each_bit(taken, [&](int i) { sum -= sum_with_free_[static_cast<std::size_t>(i)]; });
-  return {.fragmentation = sets_.fragmentation(free_ & ~set), .sum_gbps = sum};
+  return {.fragmentation = sets_.fragmentation(free_ & ~set),
+          .sum_gbps = sum,
+          .reach_gbps = free_reach_ - sets_.machine().reach_gbps(taken)};
 }
 
 template <class Set> bool Judge<Set>::may_win(const Traits &optimistic, const Set &left) {

@@ -38,6 +38,7 @@ private:
   Set free_;
   Set rails_free_;
   std::uint32_t free_sum_ = 0;
+  std::uint64_t free_reach_ = 0;
   std::array<std::uint32_t, static_cast<std::size_t>(capacity<Set>)>
       sum_with_free_{}; // of each device's pairs
   Set last_left_{};     // and how fragmented it is: branches that take nothing ask again

@@ -173,7 +173,9 @@ template <class Set> std::uint32_t LargeSets<Set>::fragmentation(const Set &left
 }
 
 template <class Set> Rest LargeSets<Set>::rest(const Set &left) const {
-  return {.fragmentation = fragmentation(left), .sum_gbps = machine().sum_gbps(left)};
+  return {.fragmentation = fragmentation(left),
+          .sum_gbps = machine().sum_gbps(left),
+          .reach_gbps = machine().reach_gbps(left)};
 }
 
 template <class Set>

@@ -129,6 +129,9 @@ Machine<Set>::Machine(const Facts &facts)
   if (tiers_.size() <= few_tiers) {
     fill_near();
   }
+  for (int i = 0; i < size_; ++i) {
+    reach_.push_back(joint(i, all() & ~bit<Set>(i)).sum_gbps);
+  }
 }
 
 template <class Set> void Machine<Set>::fill_near() {
@@ -191,6 +194,12 @@ template <class Set> std::uint32_t Machine<Set>::sum_gbps(Set set) const {
   for (; set != 0; set = without_lowest(set)) {
     sum += joint(lowest(set), without_lowest(set)).sum_gbps;
   }
+  return sum;
+}
+
+template <class Set> std::uint64_t Machine<Set>::reach_gbps(Set set) const {
+  std::uint64_t sum = 0;
+  each_bit(set, [&](int i) { sum += reach_[static_cast<std::size_t>(i)]; });
   return sum;
 }
 

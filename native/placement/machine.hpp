@@ -48,6 +48,8 @@ public:
   /// Counts a set's rails once more, those that are free only.
   void count_free_rails(Set set, Set rails_free, Traits &traits) const;
   [[nodiscard]] std::uint32_t sum_gbps(Set set) const;
+  /// Summed over the pairs of a set's devices with every device.
+  [[nodiscard]] std::uint64_t reach_gbps(Set set) const;
   [[nodiscard]] Joint joint(int device, const Set &others) const;
   /// Those of the others that a device is joined to at a tier or faster.
   [[nodiscard]] Set near(int device, int tier, const Set &others) const;
@@ -71,6 +73,7 @@ private:
   /// Of each device, one after the other the devices it is joined to at each tier and faster:
   /// pairs are counted instead of walked. Empty where there are many tiers.
   std::vector<Set> near_;
+  std::vector<std::uint32_t> reach_; // GB/s summed over the pairs of each device
 
   [[nodiscard]] const Set *near_by_tier(int device) const {
     return &near_[static_cast<std::size_t>(device) * tiers_.size()];

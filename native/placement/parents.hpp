@@ -33,7 +33,7 @@ ParentRank<Set> rank_parents(Fields fields, const Traits &traits, std::uint64_t 
   // left of the node plays no part, and neither do rails.
   static const Ranking ranking(Policy::standard, 2, 0);
   const auto rank = ranking.rank(ranking.arranged(fields), sums_of(traits), {}, set);
-  return {.head = rank.words[0], .cheapness = ~cost, .tail = rank.words[3], .set = set};
+  return {.head = rank.words[0], .cheapness = ~cost, .tail = rank.words.back(), .set = set};
 }
 
 } // namespace plumbline::placement

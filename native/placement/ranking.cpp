@@ -13,29 +13,29 @@ using enum Term;
 std::array<Term, term_count> terms_of(Policy policy) {
   switch (policy) {
   case Policy::numa_first:
-    return {numa_nodes, sockets, ring,         min_pair, clique,  fragmentation,
-            rest_sum,   rails,   rail_devices, sum_pair, penalty, order};
+    return {numa_nodes, sockets, ring,         min_pair, clique,  fragmentation, rest_sum,
+            rest_reach, rails,   rail_devices, sum_pair, penalty, order};
   case Policy::pack:
-    return {ring,    fragmentation, rest_sum,     min_pair, clique,  numa_nodes,
-            sockets, rails,         rail_devices, sum_pair, penalty, order};
+    return {ring,    fragmentation, rest_sum,     rest_reach, min_pair, clique, numa_nodes,
+            sockets, rails,         rail_devices, sum_pair,   penalty,  order};
   case Policy::rdma:
   case Policy::spread:
-    return {ring,         min_pair,      clique,   numa_nodes, sockets, rails,
-            rail_devices, fragmentation, rest_sum, sum_pair,   penalty, order};
+    return {ring,          min_pair, clique,     numa_nodes, sockets, rails, rail_devices,
+            fragmentation, rest_sum, rest_reach, sum_pair,   penalty, order};
   case Policy::standard:
     break;
   }
-  return {ring,     min_pair, clique,       numa_nodes, sockets, fragmentation,
-          rest_sum, rails,    rail_devices, sum_pair,   penalty, order};
+  return {ring,       min_pair, clique,       numa_nodes, sockets, fragmentation, rest_sum,
+          rest_reach, rails,    rail_devices, sum_pair,   penalty, order};
 }
 
-/// Moves two neighbouring terms to before the term that stands at a place.
-void move_pair(std::array<Term, term_count> &terms, Term first, std::size_t place) {
+/// Moves a term and those that go with it to before the term that stands at a place.
+void move_group(std::array<Term, term_count> &terms, Term first, int count, std::size_t place) {
   const auto found = static_cast<std::size_t>(std::ranges::find(terms, first) - terms.begin());
   if (found > place) {
     auto *const begin = terms.begin();
     const auto from = static_cast<std::ptrdiff_t>(found);
-    std::rotate(begin + static_cast<std::ptrdiff_t>(place), begin + from, begin + from + 2);
+    std::rotate(begin + static_cast<std::ptrdiff_t>(place), begin + from, begin + from + count);
   }
 }
 
@@ -70,10 +70,10 @@ Ranking::Ranking(Policy policy, int size, int rails_wanted)
       numa_first_(policy == Policy::numa_first && size > 1),
       rails_enough_(static_cast<std::uint64_t>(clips_rails_ ? rails_wanted : max_devices)) {
   if (size <= 1) {
-    move_pair(terms_, fragmentation, 0);
+    move_group(terms_, fragmentation, 3, 0);
   }
   if (rails_wanted > 0 || policy == Policy::rdma) {
-    move_pair(terms_, rails, place_of(terms_, fragmentation));
+    move_group(terms_, rails, 2, place_of(terms_, fragmentation));
   }
   turned_ = (spread_ ? 0 : place_fields) | (likes_rails_ ? 0 : rail_fields);
   head_ = head_fields(size);
@@ -102,6 +102,8 @@ std::int64_t Ranking::value(Term term, const Traits &traits, const Rest &rest) c
     return rest.fragmentation;
   case rest_sum:
     return rest.sum_gbps;
+  case rest_reach:
+    return static_cast<std::int64_t>(rest.reach_gbps);
   case rails:
     return likes_rails_
                ? std::min<std::int64_t>(traits.rails, static_cast<std::int64_t>(rails_enough_))

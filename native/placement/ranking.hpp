@@ -42,7 +42,7 @@ constexpr std::uint64_t sums_of(const Traits &traits) {
 
 /// Compares as the key does: words first to last, then the sets' order.
 template <class Set> struct Rank {
-  std::array<std::uint64_t, 4> words{};
+  std::array<std::uint64_t, 5> words{};
   Set set{};
 
   bool operator>(const Rank &other) const {
@@ -58,10 +58,11 @@ template <class Set> struct Rank {
 /// The order of terms for one request.
 ///
 ///   standard    ring, min_pair, clique, numa_nodes, sockets, fragmentation, rest_sum,
-///               rails, rail_devices, sum_pair, penalty, order
+///               rest_reach, rails, rail_devices, sum_pair, penalty, order
 ///   numa_first  numa_nodes and sockets come before ring
 ///   rdma        rails and rail_devices come before fragmentation
-///   pack        fragmentation and rest_sum come directly after ring: a set may be worse in
+///   pack        fragmentation and its two neighbours come directly after ring: a set may be worse
+///   in
 ///               everything but its ring if that leaves more of the node for large requests
 ///   spread      among sets with equal ring, min_pair and clique the one that spans more known
 ///               NUMA nodes, then more known sockets, then covers more rails; then the rest
@@ -95,7 +96,7 @@ public:
   [[nodiscard]] Rank<Set> rank(std::uint64_t arranged, std::uint64_t sums, const Rest &rest,
                                const Set &chosen) const {
     return {.words = {arranged & head_, (std::uint64_t{rest.fragmentation} << 32U) | rest.sum_gbps,
-                      arranged & ~head_, sums},
+                      rest.reach_gbps, arranged & ~head_, sums},
             .set = chosen};
   }
   template <class Set>

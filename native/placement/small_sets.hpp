@@ -11,7 +11,7 @@ public:
   explicit SmallSets(const Facts &facts) : Sets(facts), tables_(machine()) {}
 
   [[nodiscard]] Traits traits(const Mask &set) const override { return tables_.traits[set]; }
-  [[nodiscard]] Rest rest(const Mask &left) const override { return tables_.rest[left]; }
+  [[nodiscard]] Rest rest(const Mask &left) const override { return tables_.rest(left); }
   [[nodiscard]] Found<Mask> search(const Ranking &ranking,
                                    const Search<Mask> &search) const override;
   [[nodiscard]] FoundParents<Mask> find_parents(const ParentSearch<Mask> &search) const override;

@@ -51,7 +51,7 @@ public:
     if (ranking_.head(arranged) < second_.words[0]) {
       return;
     }
-    const auto rank = ranking_.rank(arranged, tables_.sums[set], tables_.rest[free_ & ~set], set);
+    const auto rank = ranking_.rank(arranged, tables_.sums[set], tables_.rest(free_ & ~set), set);
     if (rank > first_) {
       second_ = first_;
       first_ = rank;

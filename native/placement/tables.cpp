@@ -9,14 +9,14 @@ namespace plumbline::placement {
 namespace {
 
 void add_room(const Machine<Mask> &machine, const std::vector<Traits> &traits,
-              const Expected &expected, std::vector<Rest> &rest) {
+              const Expected &expected, std::vector<Tables::Room> &room_left) {
   const auto packing = pack_sets(machine, traits, expected.size);
   const auto gbps = [&](Grade grade) {
     return machine.gbps(static_cast<int>(grade >> grade_shift));
   };
-  for (std::size_t left = 0; left < rest.size(); ++left) {
+  for (std::size_t left = 0; left < room_left.size(); ++left) {
     if (popcount(left) >= expected.size) {
-      rest[left].fragmentation +=
+      room_left[left].fragmentation +=
           room(expected, gbps(packing.best[left]), gbps(packing.top), packing.count[left]);
     }
   }
@@ -33,13 +33,14 @@ std::vector<Fields> all_fields(const std::vector<Traits> &traits, bool known_onl
 } // namespace
 
 Tables::Tables(const Machine<Mask> &machine)
-    : traits(machine.all() + 1), rest(traits.size()), sums(traits.size()),
+    : traits(machine.all() + 1), room(traits.size()),
+      reach(machine.size(), [&](int i) { return machine.reach_gbps(bit(i)); }), sums(traits.size()),
       twins(twins_of(machine)) {
   const auto rings = ring_tiers(machine);
   for (Mask set = 0; set < traits.size(); ++set) {
     traits[set] = machine.traits_without_ring(set);
     traits[set].ring = rings[set];
-    rest[set].sum_gbps = traits[set].sum_gbps;
+    room[set].sum_gbps = traits[set].sum_gbps;
     sums[set] = sums_of(traits[set]);
   }
   fields = all_fields(traits, false);
@@ -48,13 +49,13 @@ Tables::Tables(const Machine<Mask> &machine)
   }
   for (const auto &expected : expected_requests) {
     if (expected.size <= machine.size()) {
-      add_room(machine, traits, expected, rest);
+      add_room(machine, traits, expected, room);
     }
   }
 }
 
 std::size_t Tables::bytes() const {
-  return (traits.capacity() * sizeof(Traits)) + (rest.capacity() * sizeof(Rest)) +
+  return (traits.capacity() * sizeof(Traits)) + (room.capacity() * sizeof(Room)) +
          ((fields.capacity() + known.capacity()) * sizeof(Fields)) +
          (sums.capacity() * sizeof(sums[0]));
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "placement/ranking.hpp"
+#include "placement/sums.hpp"
 #include "placement/twins.hpp"
 
 namespace plumbline::placement {
@@ -9,8 +10,23 @@ namespace plumbline::placement {
 struct Tables {
   explicit Tables(const Machine<Mask> &machine);
 
+  /// What a search knows of a set that is left.
+  [[nodiscard]] Rest rest(Mask left) const {
+    const auto &known = room[left];
+    return {.fragmentation = known.fragmentation,
+            .sum_gbps = known.sum_gbps,
+            .reach_gbps = reach(static_cast<std::uint32_t>(left))};
+  }
+
+  /// The part of a Rest that is no sum over devices.
+  struct Room {
+    std::uint32_t fragmentation = 0;
+    std::uint32_t sum_gbps = 0;
+  };
+
   std::vector<Traits> traits;      ///< by mask
-  std::vector<Rest> rest;          ///< by the mask of what is left
+  std::vector<Room> room;          ///< by the mask of what is left
+  Sums<std::uint64_t> reach;       ///< GB/s with every device, by mask
   std::vector<std::uint64_t> sums; ///< by mask; apart from traits, that a search reads little
   std::vector<Fields> fields;      ///< by mask, unknown nodes counted
   Twins<Mask> twins;

@@ -32,13 +32,14 @@ enum class Term : std::uint8_t {
   sockets,       ///< minus the sockets spanned, likewise
   fragmentation, ///< what can still be placed on the rest of the node
   rest_sum,      ///< GB/s summed over the pairs of the rest of the node
+  rest_reach,    ///< GB/s summed over the rest's pairs with every device, also with those in use
   rails,         ///< rails covered up to those wanted, or minus the rails taken from others
   rail_devices,  ///< devices with a rail, counted like rails
   sum_pair,      ///< GB/s summed over the pairs of the set
   penalty,       ///< minus the penalties
   order,         ///< the set's ranks as a number, the lowest rank in its highest bit
 };
-constexpr int term_count = 12;
+constexpr int term_count = 13;
 
 /// How the terms are ordered; Ranking says precisely.
 enum class Policy : std::uint8_t { standard, numa_first, rdma, pack, spread };
@@ -72,6 +73,7 @@ struct Traits {
 struct Rest {
   std::uint32_t fragmentation = 0;
   std::uint32_t sum_gbps = 0;
+  std::uint64_t reach_gbps = 0; ///< with every device: what is in use now comes free again
 };
 
 struct Request {

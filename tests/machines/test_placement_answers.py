@@ -140,6 +140,17 @@ def test_where_all_is_far_the_gpu_at_the_nics_host_bridge_serves_who_wants_one(p
     assert 6 not in chosen(place(machine, 1)), "who wants none leaves it to others"
 
 
+def test_the_gpu_without_nvlinks_goes_first_also_when_one_other_is_free(place):
+    # The others come free again, and a whole GPU beside them is worth more than this one.
+    for other in (0, 1, 3, 4, 5, 6, 7):
+        assert chosen(place("b200-degraded-gpu2-no-nvlink", 1, free=[2, other])) == {2}, other
+
+
+def test_a_single_leaves_the_larger_half_to_those_who_will_need_it(place):
+    # Four GPUs on one socket and two on the other, one free on each.
+    assert chosen(place("pcie-6gpu-4plus2", 1, free=[0, 4])) == {4}
+
+
 def test_a_gpu_without_its_nvlinks_goes_first_and_is_avoided_otherwise(place, inventories):
     machine = "b200-degraded-gpu2-no-nvlink"
 

@@ -12,7 +12,7 @@ from agent._native import PlacementPolicy as Policy
 from agent._native import PlacementTerm as Term
 from agent._native import SharePolicy
 
-LEFT = (Term.FRAGMENTATION, Term.REST_SUM)
+LEFT = (Term.FRAGMENTATION, Term.REST_SUM, Term.REST_REACH)
 
 
 def tree(shuffler, count, *, own_rails=False):

@@ -5,9 +5,9 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from placement_machines import PlacementMachine, bits, ranks
-from placement_oracle import Oracle
+from placement_oracle import Oracle, terms_of
 
-from agent._native import PlacementPolicy, SharePolicy, ShareTerm
+from agent._native import PlacementPolicy, PlacementTerm, SharePolicy, ShareTerm
 
 SET = ("RING", "MIN_PAIR", "CLIQUE", "NUMA_NODES", "SOCKETS")
 TERMS = {
@@ -56,12 +56,17 @@ def key(oracle, asked, counts):
     parents = [p for p, count in enumerate(counts) if count]
     taken = asked.get("held") or [t - f for t, f in zip(total, free, strict=True)]
     of_set = oracle.key(parents, (), PlacementPolicy.NUMA_FIRST)
+    as_job = zip(
+        terms_of(PlacementPolicy.DEFAULT, len(parents), 0),
+        oracle.key(parents, (), PlacementPolicy.DEFAULT),
+        strict=True,
+    )
     pairs = len(parents) > 1
     value = {
         "PARENTS": len(parents) * (-1 if asked["policy"] is SharePolicy.PACKED else 1),
         "RING": oracle.ring(tuple(parents)) if pairs else 0,
         "MIN_PAIR": oracle.grade(tuple(parents))[0],
-        "CLIQUE": oracle.key(parents, (), PlacementPolicy.DEFAULT)[4 if len(parents) < 2 else 2],
+        "CLIQUE": dict(as_job)[PlacementTerm.CLIQUE],
         "NUMA_NODES": oracle.grade(tuple(parents))[1],
         "SOCKETS": oracle.grade(tuple(parents))[2],
         "LEFTOVER": -sum(max(total[p] - taken[p], must[p]) - counts[p] for p in parents),

@@ -10,7 +10,7 @@ from agent._native import PlacementTerm as Term
 
 T = Term
 BY_ITSELF = (T.RING, T.MIN_PAIR, T.CLIQUE, T.NUMA_NODES, T.SOCKETS)
-LEFT = (T.FRAGMENTATION, T.REST_SUM)
+LEFT = (T.FRAGMENTATION, T.REST_SUM, T.REST_REACH)
 RAILS = (T.RAILS, T.RAIL_DEVICES)
 LAST = (T.SUM_PAIR, T.PENALTY, T.ORDER)
 PAIRS, PLACES = BY_ITSELF[:3], BY_ITSELF[3:]
@@ -124,6 +124,7 @@ class Oracle:
             T.SOCKETS: sockets[0] if spread else -sum(sockets),
             T.FRAGMENTATION: self.fragmentation(rest),
             T.REST_SUM: sum(self.values(rest)),
+            T.REST_REACH: sum(self.pairs[a][b] for a in rest for b in range(self.size) if a != b),
             T.RAILS: min(covered, wanted or covered) if likes else -covered,
             T.RAIL_DEVICES: beside if likes else -beside,
             T.SUM_PAIR: sum(self.values(chosen)),
