@@ -148,13 +148,14 @@ def give(
 
     Those of the affinity come first. Where they are more than needed the plugin is asked which
     of them; where they are fewer, which others beside them. Where they are just enough nobody
-    is asked, and ``choose`` only says what they are worth.
+    is asked, and ``choose`` only says what they are worth. What stays free counts on the whole
+    node, as in ``preference.prefer``.
     """
     available = tuple(each.id for each in stock.available)
     nodes = decision.affinity or frozenset()
     aligned = tuple(each.id for each in stock.available if nodes.intersection(each.numa_nodes))
     if size <= len(aligned):
-        return choose(Request(available=aligned, size=size))
+        return choose(Request(available=aligned, size=size, free=available))
     return choose(Request(available=available, must_include=aligned, size=size))
 
 

@@ -30,13 +30,19 @@ NOTHING = ContainerAllocation()
 
 
 class Plugin:
-    """Prefers what the table does, as the agent would."""
+    """Prefers what the table does, as the agent would, who knows all that is free."""
 
-    def __init__(self, table):
+    def __init__(self, table, free):
         self._table = table
+        self._free = free
 
     async def prefer(self, available, must_include, size):
-        request = Request(available=tuple(available), must_include=tuple(must_include), size=size)
+        request = Request(
+            available=tuple(available),
+            must_include=tuple(must_include),
+            size=size,
+            free=self._free,
+        )
         return self._table.choose(request).devices
 
     async def allocate(self, _):
@@ -72,7 +78,7 @@ def nodes_of_gpus(draw):
 
 def admit(stock, table, policy, size, seed=0):
     """Return what a pod got from the stand-in, or the reason of its rejection."""
-    state = ResourceState(client=Plugin(table))
+    state = ResourceState(client=Plugin(table, tuple(each.id for each in stock.available)))
     state.receive(
         tuple(
             Device(id=each.id, healthy=each.healthy, numa_nodes=each.numa_nodes)
