@@ -57,6 +57,26 @@ def test_few_devices_on_high_nodes_and_rails_are_told_apart():
     assert ask(rails_wanted=2, rails_free=1 << 254 | 1 << 62) == [1, 3]
 
 
+def test_one_rail_more_than_a_byte_counts_wins():
+    low, high = (1 << 128) - 1, (1 << 256) - (1 << 128)
+    machine = PlacementMachine(
+        pair_gbps=uniform(18, 24),
+        numa=nodes(*[0] * 18),
+        rails=[low, high & ~(1 << 200), high] + [0] * 15,
+    )
+
+    answer = machine.engine().choose(
+        available=machine.everything,
+        must=0,
+        size=2,
+        free=machine.everything,
+        policy=Policy.RDMA,
+    )
+
+    assert ranks(answer.chosen) == [0, 2]
+    assert ranks(answer.runner_up) == [0, 1]
+
+
 def test_shares_of_more_parents_than_a_word_has_bits():
     count = 200
     machine = PlacementMachine(
