@@ -277,15 +277,17 @@ class ShareChoice(_Value):
 
 @final
 class PlacementEngine:
-    """Finds the best set of 1 to 64 devices of one machine. Immutable; any thread may ask.
+    """Finds the best set of up to ``most_devices`` of one machine. Immutable; any thread may ask.
 
     Devices are numbered by rank: of equals the lower is taken. ``pair_gbps`` is symmetric, 0 for
-    unknown, its diagonal ignored; ``numa``, ``socket`` and ``rails`` are bit masks per device, 0
-    for unknown or none; ``clique`` is -1 for none. Raises ValueError that names the argument, the
-    index and the value.
+    unknown, its diagonal ignored; ``numa``, ``socket`` and ``rails`` are masks of up to 256 bits
+    per device, 0 for unknown or none; ``clique`` is -1 for none. Raises ValueError that names the
+    argument, the index and the value.
     """
 
     exact_up_to: ClassVar[int]
+    """Up to so many devices, with no node, socket or rail above bit 63, every answer is exact."""
+    most_devices: ClassVar[int]
     def __init__(
         self,
         *,

@@ -19,6 +19,9 @@ async def measure(rounds: int) -> dict[str, object]:
         "pcie_tree_of_32": _requests(_tree(32, seed=1), range(1, 5), rounds),
         "irregular_64": _requests(_irregular(64, seed=1), (3, 8, 32), rounds // 10),
         "like_64": _requests(_uniform(64, 900, nodes=1), (1, 8, 32), rounds),
+        "like_72": _requests(_uniform(72, 900, nodes=1), (1, 8, 36), rounds),
+        "rack_72": _requests(_racks(1), (1, 4, 8, 36, 71), rounds // 4),
+        "racks_144": _requests(_racks(2), (1, 4, 8, 36, 72), rounds // 10),
         "replicas_16x64": _shares(64, rounds),
         "mig_16x7": _shares(7, rounds),
         "aims": {
@@ -28,6 +31,9 @@ async def measure(rounds: int) -> dict[str, object]:
             "pcie_tree_of_32": "exact, under 1000 us",
             "irregular_64": "under 1000 us",
             "like_64": "under 100 us",
+            "like_72": "under 100 us",
+            "rack_72": "exact, under 1000 us",
+            "racks_144": "exact, under 1000 us",
             "replicas_16x64": "64 shares under 100 us",
             "mig_16x7": "under 50 us",
         },
@@ -71,6 +77,13 @@ def _tree(count, seed):
     return _engine(pairs, [1 << (x // 4) for x in switches], [1 << x for x in switches])
 
 
+def _racks(count):
+    """Make racks of 18 trays of two sockets of two GPUs, joined by NVLink within a rack."""
+    everyone = range(count * 72)
+    pairs = [[900 if a // 72 == b // 72 else 50 for b in everyone] for a in everyone]
+    return _engine(pairs, [1 << (rank // 2) for rank in everyone])
+
+
 def _irregular(count, seed):
     shuffler = random.Random(seed)
     pairs = [[0] * count for _ in range(count)]
@@ -103,8 +116,9 @@ def _summary(taken):
 
 def _requests(engine, sizes, rounds):
     """Ask for each size out of everything; the floor is a request that leaves no choice."""
+    most = PlacementEngine.most_devices
     everything = engine.choose(
-        available=(1 << 64) - 1, must=0, size=64, free=0, policy=DEFAULT
+        available=(1 << most) - 1, must=0, size=most, free=0, policy=DEFAULT
     ).chosen
 
     def ask(available, size):

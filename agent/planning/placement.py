@@ -21,7 +21,6 @@ T = TypeVar("T")
 # What is reported of what stays free: how many requests of these sizes could still be placed
 # as well as on an empty node.
 SIZES = (2, 4, 8)
-_MOST_DEVICES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,8 @@ class PlacementTable:
 
     def __init__(self, inventory: Inventory, gpus: Sequence[Gpu]) -> None:
         """Model ``gpus`` and let the engine tabulate them."""
-        self.model = build_model(inventory, sorted(gpus, key=lambda g: g.address)[:_MOST_DEVICES])
+        first = sorted(gpus, key=lambda gpu: gpu.address)[: PlacementEngine.most_devices]
+        self.model = build_model(inventory, first)
         self._ranks = {uuid: rank for rank, uuid in enumerate(self.model.uuids)}
         self.engine = _engine(self.model)
 

@@ -229,6 +229,7 @@ void register_engine(py::module_ &m) {
       .def("largest_aligned", &largest_aligned, py::arg("free"), py::arg("size"))
       .def_property_readonly("table_bytes", &Engine::table_bytes);
   engine.attr("exact_up_to") = placement::exact_up_to;
+  engine.attr("most_devices") = placement::max_devices;
 }
 
 } // namespace

@@ -9,29 +9,27 @@ namespace plumbline::placement {
 
 /// A set's small terms as bit fields, in DEFAULT's order from the highest bits down: ring and
 /// slowest pair (14 bits each, most_tiers), clique, nodes and sockets (9 each: 256 known and 255
-/// unknown at most), rails and devices with a rail (8 each). Numbers of rails end at 255: a set
-/// that covers 256 is worth no more, and only its key tells.
+/// unknown at most), rails (9) and devices with a rail (8: of 256 devices there is but one set).
 using Fields = std::uint64_t;
 constexpr unsigned rails_shift = 8;
-constexpr unsigned place_shift = 16;
+constexpr unsigned place_shift = 17;
 constexpr unsigned place_width = 18;
 constexpr unsigned pair_shift = place_shift + place_width;
 constexpr unsigned pair_width = 29;
-constexpr Fields most_rails = 255;
+constexpr Fields most_rail_devices = 255;
 constexpr Fields rail_fields = (Fields{1} << place_shift) - 1;
-constexpr Fields rails_field = most_rails << rails_shift;
+constexpr Fields rails_field = rail_fields & ~most_rail_devices;
 constexpr Fields place_fields = ((Fields{1} << place_width) - 1) << place_shift;
 constexpr Fields pair_fields = ((Fields{1} << pair_width) - 1) << pair_shift;
 constexpr Fields ring_field = (Fields{most_tiers} - 1) << (pair_shift + 15);
-
-constexpr Fields clipped(int rails) { return std::min(static_cast<Fields>(rails), most_rails); }
 
 /// Known_only is for Policy::spread, which does not count unknown nodes and sockets.
 Fields fields_of(const Traits &traits, bool known_only);
 
 /// The same fields with other numbers of rails and of devices that have one.
 constexpr Fields with_rails(Fields fields, int rails, int rail_devices) {
-  return (fields & ~rail_fields) | (clipped(rails) << rails_shift) | clipped(rail_devices);
+  return (fields & ~rail_fields) | (static_cast<Fields>(rails) << rails_shift) |
+         std::min(static_cast<Fields>(rail_devices), most_rail_devices);
 }
 
 /// What comes after the fields: more pairs first, then fewer penalties.

@@ -20,7 +20,8 @@ constexpr int max_devices = 256;
 /// Different pair values that are told apart. Of more (180 devices and more, no two pairs alike)
 /// every second one counts as the next slower one.
 constexpr std::size_t most_tiers = std::size_t{1} << 14U;
-/// Up to here every set has a place in the tables and every answer is exact.
+/// Up to here, on machines that a Mask is enough for, every set has a place in the tables and
+/// every answer is exact.
 constexpr int exact_up_to = 16;
 
 /// The places of a key. Every value is an integer, and larger is better.

@@ -50,8 +50,12 @@ def test_a_kubelet_that_starts_without_the_agent_leaves_pods_alone(cluster):
     cluster.restart("kubelet")
 
     # The kubelet knows of the resource from before, and of no device; what runs may stay.
-    cluster.node.wait_allocatable(GPU, 0)
-    assert cluster.node.capacity[GPU] == "0"
+    cluster.node.wait(
+        lambda node: node.status.capacity.get(GPU) == "0",
+        why="the kubelet does not say that it has none",
+        timeout_s=15,
+    )
+    assert cluster.node.status.allocatable[GPU] == "0"
     tenants.check()
     assert f"Insufficient {GPU}" in cluster.pod("early", gpus=1).wait_unschedulable()
 

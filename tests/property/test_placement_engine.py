@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from placement_machines import MACHINES, PlacementMachine, bits, ranks
 from placement_oracle import Oracle, terms_of
+from placement_trees import renumbered
 
 from agent._native import PlacementPolicy as Policy
 from agent._native import PlacementTerm as Term
@@ -150,16 +151,9 @@ def test_other_numbers_for_the_devices_change_nothing_but_the_order(case, shuffl
     def moved(mask):
         return bits(*(place[d] for d in ranks(mask)))
 
-    facts = machine.facts()
-    order = sorted(range(machine.size), key=place.__getitem__)
-    renumbered = PlacementMachine(
-        pair_gbps=[[machine.pair_gbps[a][b] for b in order] for a in order],
-        **{name: [facts[name][d] for d in order] for name in facts if name != "pair_gbps"},
-    )
-
     before = machine.engine().choose(**asked)
     sets = {name: moved(asked[name]) for name in ("available", "must", "free")}
-    after = renumbered.engine().choose(**asked | sets)
+    after = renumbered(machine, place).engine().choose(**asked | sets)
 
     assert after.key[:-1] == before.key[:-1]
     assert (after.runner_up_key or ())[:-1] == (before.runner_up_key or ())[:-1]

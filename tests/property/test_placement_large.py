@@ -7,42 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from placement_machines import PlacementMachine, bits, nodes, ranks, uniform
 from placement_oracle import Oracle, terms_of
+from placement_trees import disturb, tree
 
 from agent._native import PlacementPolicy as Policy
 from agent._native import PlacementTerm as Term
 from agent._native import SharePolicy
 
 LEFT = (Term.FRAGMENTATION, Term.REST_SUM, Term.REST_REACH)
-
-
-def tree(shuffler, count, *, own_rails=False):
-    """Make a machine of PCIe switches below roots below nodes: near is near for all."""
-    switches = sorted(shuffler.randrange(max(2, count // 3)) for _ in range(count))
-    rails = [1 << switch if switch % 2 else 0 for switch in switches]
-    if own_rails:
-        rails = [1 << rank for rank in range(count)]
-
-    def gbps(a, b):
-        x, y = switches[a], switches[b]
-        levels = [(x, y, 24), (x // 2, y // 2, 22), (x // 4, y // 4, 12)]
-        return next((value for p, q, value in levels if p == q), 8)
-
-    return PlacementMachine(
-        pair_gbps=[[0 if a == b else gbps(a, b) for b in range(count)] for a in range(count)],
-        numa=nodes(*(switch // 4 for switch in switches)),
-        rails=rails,
-        penalty=[shuffler.choice([0, 0, 0, 5]) for _ in range(count)],
-    )
-
-
-def disturb(machine, shuffler, share):
-    """Change single pairs, nodes and rails, so that nothing is regular any more."""
-    for a, b in combinations(range(machine.size), 2):
-        if shuffler.random() < share:
-            machine.pair_gbps[a][b] = machine.pair_gbps[b][a] = shuffler.choice([0, 8, 16, 50])
-    for values in (machine.numa, machine.rails):
-        values[shuffler.randrange(machine.size)] = 0
-    return machine
 
 
 @st.composite

@@ -6,11 +6,13 @@ from itertools import combinations
 import pytest
 from builders import address, gpu, inventory, nic
 
+from agent._native import PlacementEngine
 from agent.model.inventory import (
     Distance,
     Link,
     LinkPeer,
     PairDistance,
+    PciAddress,
     PciPosition,
     nvlinks_between,
 )
@@ -181,15 +183,37 @@ def test_half_the_lanes_of_the_next_generation_are_no_less():
     assert PlacementTable(machine, machine.gpus).model.penalty == (0, 0, 5)
 
 
-@pytest.mark.parametrize("count", [20, 70])
+@pytest.mark.parametrize("count", [20, 70, 144])
 def test_more_gpus_than_tables_hold_are_placed_too(count):
-    machine = node([gpu(i, numa_node=i // 10) for i in range(count)])
+    machine = node([gpu(i, numa_node=i // 10) for i in range(count)], near=[{count - 4, count - 2}])
 
     placement = choose(machine, 4)
 
+    assert set(choose(machine, 2).devices) == {f"GPU-{count - 4}", f"GPU-{count - 2}"}
     assert len(set(placement.devices)) == 4
     assert len(placement.explanation.numa_nodes) == 1
     assert choose(machine, count).devices != ()
+
+
+def test_more_gpus_than_the_engine_takes_are_given_in_stable_order():
+    most = PlacementEngine.most_devices
+    gpus = [
+        gpu(i, uuid=f"GPU-{i:03}", address=PciAddress(f"{i // 100:04x}:{i % 100:02x}:00.0"))
+        for i in range(most + 30)
+    ]
+    machine = inventory(*gpus)
+    ids = [g.uuid for g in gpus]
+    table = PlacementTable(machine, random.Random(1).sample(gpus, len(gpus)))
+
+    def devices(size, available):
+        return table.choose(Request(available=tuple(available), size=size)).devices
+
+    assert most >= 256
+    assert table.model.uuids == tuple(ids[:most])
+    assert devices(len(ids), reversed(ids)) == tuple(ids)
+    assert devices(most + 7, reversed(ids)) == tuple(ids[: most + 7])
+    assert devices(5, ids) == tuple(ids[:5])
+    assert devices(3, [*ids[most:], ids[4]]) == (ids[4], ids[most], ids[most + 1])
 
 
 def test_a_node_without_gpus_has_nothing_to_choose():
