@@ -264,6 +264,7 @@ class Node:
         """Return what a look found, once this instance is in charge and it is still true."""
         while True:
             ready = await self._found_now()
+            logs.debug("node_read", gpus=len(ready.inventory.gpus))
             if self._in_charge.is_set():
                 return ready
             await _first_of(self._in_charge, self._wanted)

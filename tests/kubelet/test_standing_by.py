@@ -87,6 +87,8 @@ async def test_what_happened_while_it_waited_is_known_when_it_serves():
         config.write_text("version: v1\n")
         first = await node.serving()
         await standing_by(node, "--config-file", str(config))
+        # It watches the node from before it has read it, and hears of nothing earlier.
+        await node.logged("node_read")
         machines.inject_xid(node.machine, "5", 79)
         # Both instances hear of it, in any order; it is the second that must have.
         await changed(node.folder, lambda: any(e["event"] == "xid" for e in events(node)))
