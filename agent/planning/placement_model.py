@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from agent.model.inventory import Distance, Gpu, Inventory, PciPosition, nvlinks_between
 from agent.planning.nic_match import match_rounds
 from agent.planning.rails import nics_beside
+from agent.planning.sockets import sockets_of
 
 # GB/s per NVLink and direction, by NVLink version (NVIDIA's data sheets: 20 on P100, 25 from
 # V100 to H100, 50 on B200). A version that is not known counts as the slowest.
@@ -73,9 +74,11 @@ def build_model(inventory: Inventory, gpus: Iterable[Gpu]) -> PlacementModel:
     ranked = sorted(gpus, key=_rank)
     paths = _paths_mbps(ranked)
     values = [[_pair_gbps(inventory, paths, a, b) for b in ranked] for a in ranked]
-    sockets: dict[int | None, int | None] = {n.id: n.socket for n in inventory.numa_nodes}
+    sockets = sockets_of(inventory.numa_nodes)
     numa, numa_nodes = _bits([gpu.numa_node for gpu in ranked])
-    socket, socket_ids = _bits([sockets.get(gpu.numa_node) for gpu in ranked])
+    socket, socket_ids = _bits(
+        [None if gpu.numa_node is None else sockets.get(gpu.numa_node) for gpu in ranked]
+    )
     beside = [tuple(nic.name for nic in nics_beside(inventory, gpu)) for gpu in ranked]
     rail_names = tuple(sorted({name for names in beside for name in names}))
     return PlacementModel(

@@ -10,6 +10,7 @@ from typing import Any
 from agent.model.inventory import Gpu
 from agent.planning.nics import Allotment
 from agent.planning.snapshot import Snapshot
+from agent.planning.sockets import sockets_of
 
 VERSION = 1
 CONTAINER_PATH = "/run/plumbline/topology.json"
@@ -38,14 +39,13 @@ def summary(
 
 
 def _gpu(snapshot: Snapshot, gpu: Gpu) -> dict[str, Any]:
-    nodes = {node.id: node for node in snapshot.inventory.numa_nodes}
-    node = nodes.get(gpu.numa_node) if gpu.numa_node is not None else None
+    sockets = sockets_of(snapshot.inventory.numa_nodes)
     return {
         "index": gpu.index,
         "uuid": gpu.uuid,
         "pci_address": gpu.address,
         "numa_node": gpu.numa_node,
-        "socket": None if node is None else node.socket,
+        "socket": None if gpu.numa_node is None else sockets.get(gpu.numa_node),
     }
 
 
