@@ -1,6 +1,7 @@
 // Walking the bits of a mask. Everything here is for Mask and for WideMask alike.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <type_traits>
 
@@ -36,7 +37,7 @@ template <class Set = Mask> constexpr Set below(int position) {
     set = position == capacity<Mask> ? ~Mask{0} : bit(position) - 1;
   } else {
     for (auto &word : set.words) {
-      word = position >= 64 ? ~std::uint64_t{0} : position > 0 ? below(position) : 0;
+      word = below(std::clamp(position, 0, 64));
       position -= 64;
     }
   }
@@ -138,7 +139,7 @@ constexpr bool comes_before(const WideMask &set, const WideMask &other) {
 }
 
 /// Of how many words of 64 bits a mask is made, and one of them.
-template <class Set> constexpr std::uint32_t word_count = sizeof(Set) / sizeof(Mask);
+template <class Set> constexpr std::uint32_t word_count = capacity<Set> / capacity<Mask>;
 constexpr Mask word(Mask mask, std::size_t /*index*/) { return mask; }
 constexpr Mask word(const WideMask &mask, std::size_t index) { return mask.words[index]; }
 

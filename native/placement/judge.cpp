@@ -20,7 +20,8 @@ template <class Set> constexpr int rest_steps = word_count<Set> > 1 ? 16 : 8;
 
 template <class Set>
 Judge<Set>::Judge(const LargeSets<Set> &sets, const Ranking &ranking, const Search<Set> &search)
-    : sets_(sets), ranking_(ranking), free_(search.free), rails_free_(search.rails_free) {
+    : sets_(sets), ranking_(ranking), free_(search.free), rails_free_(search.rails_free),
+      last_left_(search.free), last_fragmentation_(sets.fragmentation(search.free)) {
   const auto &machine = sets.machine();
   std::uint64_t twice = 0;
   each_bit(free_, [&](int a) {

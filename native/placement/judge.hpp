@@ -41,8 +41,8 @@ private:
   std::uint64_t free_reach_ = 0;
   std::array<std::uint32_t, static_cast<std::size_t>(capacity<Set>)>
       sum_with_free_{}; // of each device's pairs
-  Set last_left_{};     // and how fragmented it is: branches that take nothing ask again
-  std::uint32_t last_fragmentation_ = 0;
+  Set last_left_;       // and how fragmented it is: branches that take nothing ask again
+  std::uint32_t last_fragmentation_;
   Rank<Set> first_;
   Rank<Set> second_;
   bool exact_ = true;

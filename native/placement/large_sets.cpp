@@ -101,7 +101,9 @@ template <class Set> int Cells<Set>::count(const Set &left) const {
     inside += popcount(word(left, part.word) & part.bits);
     if (part.last) {
       // Few cells have room for more than one: a division takes longer than all the rest.
-      count += inside < size_ ? 0 : inside < 2 * size_ ? 1 : inside / size_;
+      if (inside >= size_) {
+        count += inside < 2 * size_ ? 1 : inside / size_;
+      }
       inside = 0;
     }
   }

@@ -103,6 +103,14 @@ template <class Set> std::vector<Set> masks_of(const std::vector<WideMask> &mask
   return narrow;
 }
 
+template <class Set> Set joined(const std::vector<Set> &masks) {
+  Set all{};
+  for (const auto &mask : masks) {
+    all |= mask;
+  }
+  return all;
+}
+
 std::uint16_t narrow(int count) { return static_cast<std::uint16_t>(count); }
 
 } // namespace
@@ -112,10 +120,7 @@ Machine<Set>::Machine(const Facts &facts)
     : size_((check(facts), static_cast<int>(facts.pair_gbps.size()))),
       numa_(masks_of<Set>(facts.numa)), socket_(masks_of<Set>(facts.socket)),
       rails_(masks_of<Set>(facts.rails)), clique_(facts.clique), penalty_(facts.penalty),
-      tiers_(tiers_of(facts.pair_gbps)) {
-  for (const auto &rails : rails_) {
-    all_rails_ |= rails;
-  }
+      all_rails_(joined(rails_)), tiers_(tiers_of(facts.pair_gbps)) {
   for (int a = 0; a < size_; ++a) {
     for (int b = 0; b < size_; ++b) {
       const auto value =

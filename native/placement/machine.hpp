@@ -67,7 +67,7 @@ private:
   std::vector<Set> rails_;
   std::vector<std::int64_t> clique_;
   std::vector<std::int64_t> penalty_;
-  Set all_rails_{};
+  Set all_rails_;
   std::vector<std::int64_t> tiers_; // the values there are, slowest first
   std::array<std::uint16_t, row * row> tier_{};
   /// Of each device, one after the other the devices it is joined to at each tier and faster:

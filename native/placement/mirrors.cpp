@@ -1,6 +1,7 @@
 #include "placement/mirrors.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 namespace plumbline::placement {
 
@@ -38,17 +39,19 @@ private:
     for (auto from = order.begin(); from != order.end();) {
       const auto &twins = sets_.twins(*from);
       const auto end = std::find_if(from, order.end(), [&](int i) { return !has(twins, i); });
-      std::ranges::sort(from, end, {}, [&](int i) { return std::pair(-status(i), i); });
+      std::ranges::sort(from, end, [&](int a, int b) {
+        return status(a) != status(b) ? status(a) > status(b) : a < b;
+      });
       from = end;
     }
     return order;
   }
 
-  [[nodiscard]] int status(int device) const {
-    const auto in = [device](const Set &set) { return has(set, device) ? 1 : 0; };
+  /// What a search sees of a device: in the pool, in must, free, and how many free rails.
+  [[nodiscard]] std::tuple<bool, bool, bool, int> status(int device) const {
     const int rails =
         rails_differ_ ? popcount(sets_.machine().rails(device) & search_.rails_free) : 0;
-    return (in(search_.pool) << 12) | (in(search_.must) << 11) | (in(search_.free) << 10) | rails;
+    return {has(search_.pool, device), has(search_.must, device), has(search_.free, device), rails};
   }
 
   [[nodiscard]] bool are_alike(const Block &a, const Block &b) const {
@@ -61,16 +64,17 @@ private:
 
   /// Of devices outside of the pool a set has both or none.
   [[nodiscard]] Mirror<Set> mirror(const Block &a, const Block &b) const {
-    Mirror<Set> found;
+    std::vector<std::pair<int, int>> pairs;
+    Set seconds{};
     for (std::size_t i = 0; i < a.size(); ++i) {
       if (!is_in_pool(a[i])) {
         continue;
       }
-      found.pairs.emplace_back(std::min(a[i], b[i]), std::max(a[i], b[i]));
-      found.seconds |= bit<Set>(b[i]);
+      pairs.emplace_back(std::min(a[i], b[i]), std::max(a[i], b[i]));
+      seconds |= bit<Set>(b[i]);
     }
-    std::ranges::sort(found.pairs);
-    return found;
+    std::ranges::sort(pairs);
+    return {.pairs = std::move(pairs), .seconds = seconds};
   }
 
   const LargeSets<Set> &sets_;

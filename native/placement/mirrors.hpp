@@ -11,7 +11,7 @@ template <class Set> struct Mirror {
   /// Devices of the pool that change places, the lower rank of each pair first, the lowest pair
   /// first.
   std::vector<std::pair<int, int>> pairs;
-  Set seconds{}; ///< those of the second block
+  Set seconds; ///< those of the second block
 
   /// The set with the blocks exchanged.
   [[nodiscard]] Set image(const Set &set) const;

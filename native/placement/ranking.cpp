@@ -129,7 +129,11 @@ Key Ranking::key(const Machine<Set> &machine, const Traits &traits, const Rest &
   for (std::size_t i = 0; i < key.values.size(); ++i) {
     const bool of_pairs = terms_[i] == ring || terms_[i] == min_pair;
     const auto tier = terms_[i] == ring ? traits.ring : traits.min_pair;
-    key.values[i] = of_pairs ? (rings_ ? machine.gbps(tier) : 0) : value(terms_[i], traits, rest);
+    if (!of_pairs) {
+      key.values[i] = value(terms_[i], traits, rest);
+    } else if (rings_) {
+      key.values[i] = machine.gbps(tier);
+    }
   }
   return key;
 }

@@ -36,7 +36,7 @@ public:
       return Answer::no;
     }
     if (size_ <= exact_size) {
-      work += (std::int64_t{1} << (size_ - 1)) * size_ / 24;
+      work += static_cast<std::int64_t>(bit(size_ - 1)) * size_ / 24;
       return has_small_ring() ? Answer::yes : Answer::no;
     }
     int steps = most_steps;
@@ -132,7 +132,7 @@ std::vector<int> tiers_within(const Machine<Set> &machine, const Set &set, int s
                               int fastest) {
   std::vector<int> tiers;
   if (fastest - slowest <= few_tiers) {
-    tiers.resize(static_cast<std::size_t>(fastest - slowest + 1));
+    tiers.resize(static_cast<std::size_t>(fastest - slowest) + 1);
     std::iota(tiers.begin(), tiers.end(), slowest);
     return tiers;
   }

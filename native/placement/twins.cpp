@@ -21,6 +21,7 @@ template <class Set, typename Of> std::vector<Belongings<Set>> belongings(int de
     seen |= of(i);
   }
   std::vector<Belongings<Set>> found;
+  found.reserve(static_cast<std::size_t>(devices));
   for (int i = 0; i < devices; ++i) {
     found.push_back({.shared = of(i) & shared, .own = popcount(of(i) & ~shared)});
   }

@@ -4,7 +4,7 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from placement_kinds import KindOracle
+from placement_classes import ClassOracle
 from placement_machines import PlacementMachine, bits, ranks
 from placement_trees import disturb, renumbered, spread_out, tree
 
@@ -54,17 +54,17 @@ def test_devices_that_nothing_reaches_change_no_answer(shuffler, few, many, size
     assert (after.runner_up or 0) == moved(before.runner_up or 0, places)
 
 
-def of_kinds(shuffler, count, most):
-    """Make a machine of a few kinds of devices, joined at any tiers, in any order of ranks."""
-    kind = [shuffler.randrange(most) for _ in range(count)]
+def of_classes(shuffler, count, most):
+    """Make a machine of a few classes of devices, joined at any tiers, in any order of ranks."""
+    class_of = [shuffler.randrange(most) for _ in range(count)]
     hops = [[shuffler.choice([0, 8, 24, 50, 450]) for _ in range(most)] for _ in range(most)]
 
     def gbps(a, b):
-        return 0 if a == b else hops[min(kind[a], kind[b])][max(kind[a], kind[b])]
+        return 0 if a == b else hops[min(class_of[a], class_of[b])][max(class_of[a], class_of[b])]
 
     def each(*values):
         value_of = [shuffler.choice(values) for _ in range(most)]
-        return [value_of[k] for k in kind]
+        return [value_of[k] for k in class_of]
 
     own_rails = [1 << rank for rank in range(count)]
     machine = PlacementMachine(
@@ -75,18 +75,18 @@ def of_kinds(shuffler, count, most):
         rails=shuffler.choice([own_rails, each(0, 1, 6, 1 << 200)]),
         penalty=each(0, 0, 7),
     )
-    return machine, kind
+    return machine, class_of
 
 
 @settings(max_examples=60, deadline=None)
 @given(RANDOM, st.integers(65, 110), st.integers(2, 4), st.integers(1, 9), POLICIES)
-def test_no_set_is_better_where_devices_come_in_kinds(shuffler, count, most, size, policy):
-    machine, kind = of_kinds(shuffler, count, most)
+def test_no_set_is_better_where_devices_come_in_classes(shuffler, count, most, size, policy):
+    machine, class_of = of_classes(shuffler, count, most)
     asked = question(shuffler, machine, size, policy)
     asked["must"] = bits(*shuffler.sample(range(count), shuffler.randint(0, min(2, size))))
     wanted, rails_free = shuffler.choice([0, 0, 2]), shuffler.choice([None, 1 << 200 | 1 << 80])
     has_rail = [rails_free is None or rails & rails_free != 0 for rails in machine.rails]
-    oracle = KindOracle(machine, list(zip(kind, has_rail, strict=True)))
+    oracle = ClassOracle(machine, list(zip(class_of, has_rail, strict=True)))
     sets = [ranks(asked[name]) for name in ("available", "must")]
 
     answer = machine.engine().choose(**asked, rails_wanted=wanted, rails_free=rails_free)

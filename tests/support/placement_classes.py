@@ -1,4 +1,4 @@
-"""The placement key where devices come in kinds."""
+"""The placement key where devices come in classes."""
 
 from functools import cache
 
@@ -6,22 +6,22 @@ from placement_machines import bits
 from placement_oracle import Oracle
 
 
-class KindOracle(Oracle):
-    """Where devices of a kind can stand for each other: sets are how many are taken of each.
+class ClassOracle(Oracle):
+    """Where devices of a class can stand for each other: sets are how many are taken of each.
 
     How fragmented a set leaves the machine is asked of the engine: other tests are about that.
     """
 
-    def __init__(self, machine, kinds):
+    def __init__(self, machine, classes):
         super().__init__(machine)
-        self.kinds = kinds
+        self.classes = classes
         self.fragmentation = lambda left: machine.engine().fragmentation(bits(*left))
 
     def _ring(self, chosen):
-        """Go round by kinds: which one of a kind a ring visits next does not matter."""
+        """Go round by classes: which one of a class a ring visits next does not matter."""
         members = {}
         for device in chosen:
-            members.setdefault(self.kinds[device], []).append(device)
+            members.setdefault(self.classes[device], []).append(device)
         groups = tuple(members.values())
         hops = [[self.pairs[a[0]][b[-1]] for b in groups] for a in groups]
         counts = tuple(len(group) for group in groups)
@@ -33,7 +33,7 @@ class KindOracle(Oracle):
         """Return the lowest set of each vector of counts with its key, best first."""
         groups = {}
         for device in sorted(set(available) - set(must)):
-            groups.setdefault(self.kinds[device], []).append(device)
+            groups.setdefault(self.classes[device], []).append(device)
         sets = []
         for counts in _divisions([len(group) for group in groups.values()], size - len(must)):
             taken = zip(groups.values(), counts, strict=True)
@@ -66,5 +66,5 @@ def _goes_round(hops, counts, least):
     return walk(0, _less(counts, 0))
 
 
-def _less(counts, kind):
-    return (*counts[:kind], counts[kind] - 1, *counts[kind + 1 :])
+def _less(counts, at):
+    return (*counts[:at], counts[at] - 1, *counts[at + 1 :])
