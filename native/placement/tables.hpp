@@ -12,9 +12,9 @@ struct Tables {
 
   /// What a search knows of a set that is left.
   [[nodiscard]] Rest rest(Mask left) const {
-    const auto &known = room[left];
-    return {.fragmentation = known.fragmentation,
-            .sum_gbps = known.sum_gbps,
+    const auto &there = room[left];
+    return {.fragmentation = there.fragmentation,
+            .sum_gbps = there.sum_gbps,
             .reach_gbps = reach(static_cast<std::uint32_t>(left))};
   }
 
