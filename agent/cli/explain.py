@@ -109,4 +109,6 @@ def _question(decision: Mapping[str, Any]) -> str:
         if offered
         else f"{size}, which the kubelet took without asking"
     )
+    if decision["must"]:
+        asked += f", {len(decision['must'])} of them given beforehand"
     return f"{asked}; free were GPUs {answers.numbers(decision['free'])}; {decision['policy']}"

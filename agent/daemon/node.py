@@ -126,7 +126,8 @@ class Node:
             logs.warning("look_abandoned", reason="the node has not been read to the end")
             return
         try:
-            at_rest = await asyncio.wait_for(in_thread(self._lookout.close), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):
+                at_rest = await in_thread(self._lookout.close)
         except TimeoutError:
             at_rest = False
         self.left_behind = not at_rest
@@ -206,7 +207,8 @@ class Node:
         if failures:
             pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._wanted.wait()
             return
         while not self._wanted.is_set():
             await self._follow_or_rest()
@@ -215,7 +217,9 @@ class Node:
         self._stirred.clear()
         pause_s = self._follow_s()
         try:
-            await asyncio.wait_for(_first_of(self._wanted, self._stirred), pause_s)
+            # Not wait_for, which in Python 3.11 loses a cancellation that comes with the event.
+            async with asyncio.timeout(pause_s):
+                await _first_of(self._wanted, self._stirred)
         except TimeoutError:
             await self._follow()
 

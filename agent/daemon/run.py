@@ -27,6 +27,7 @@ from agent.ledger.ledger import Account, Ledger
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
+from agent.serving.afterwards import Afterwards
 from agent.serving.backend import SnapshotBackend, offered_devices
 from agent.serving.cdi import publish_specs
 from agent.serving.decisions import Decisions
@@ -77,6 +78,7 @@ class Daemon:
         self._in_charge = asyncio.Event()
         self._decisions = Decisions(time.time)
         self._nic_grants = NicGrants()
+        self._afterwards = Afterwards()
         self._node = Node(
             self._machine,
             _settled(resolved.config, self._machine),
@@ -96,12 +98,13 @@ class Daemon:
                 outdated=self._node.outdated,
                 decisions=self._decisions,
                 nic_grants=self._nic_grants,
+                afterwards=self._afterwards,
             ),
             observer=LogObserver(restarted=self._node.kubelet_restarted),
         )
         self._windows = Windows(
             resolved.config.plumbline,
-            Inquiries(decisions=self._decisions),
+            Inquiries(decisions=self._decisions, catch_up=self._afterwards.catch_up),
             state=lambda: (self._node.snapshot, self._node.ledger),
             path=self._machine.path,
         )
@@ -130,6 +133,7 @@ class Daemon:
         except (DevicePluginError, OSError) as error:
             raise _translated(error) from error
         finally:
+            self._afterwards.catch_up()
             await self._node.close()
         logs.event("stopped")
         return 0
@@ -200,6 +204,7 @@ class Daemon:
         self._plugins.offer(offered_devices(snapshot.catalog))
 
     def _confirmed(self, ledger: Ledger, account: Account) -> None:
+        self._afterwards.catch_up()
         self._decisions.confirmed(ledger)
         self._nic_grants.confirmed(ledger, settled=account.settled)
 

@@ -36,6 +36,8 @@ class Question:
     """UUIDs of the GPUs that were free on the node."""
     preferred: Placement | None
     """None when it did not ask."""
+    must: tuple[str, ...] = ()
+    """Devices that had to be among them."""
     nics_taken: tuple[str, ...] = ()
     """NICs that other containers had."""
 
@@ -51,22 +53,25 @@ class Weighed:
 
 def weigh(question: Question, devices: Sequence[str]) -> Weighed:
     """Compare what was given with all that was free: what the question found, and the devices."""
-    snapshot, preferred = question.snapshot, question.preferred
-    as_preferred = preferred is not None and set(preferred.devices) == set(devices)
-    if snapshot.catalog.is_divided(question.resource):
-        given = preferred if preferred is not None and as_preferred else _shares(question, devices)
+    preferred = question.preferred
+    followed = preferred is not None and set(preferred.devices) == set(devices)
+    if question.snapshot.catalog.is_divided(question.resource):
+        given = preferred if followed and preferred else _shares(question, devices)
         return Weighed(given=given, better=None, quality=Quality.DIVIDED)
-    own = snapshot.catalog.parents(question.resource).keys()
-    given = preferred if preferred is not None and as_preferred else _best(question, devices)
-    best = _best(question, {*devices, *(own & set(question.free))}, size=len(devices))
+    given = preferred if followed and preferred else _best(question, devices)
+    free = question.snapshot.catalog.parents(question.resource).keys() & set(question.free)
+    had_its_choice = followed and not question.must and question.offered >= len(free)
+    best = given if had_its_choice else _best(question, {*devices, *free}, size=len(devices))
     if not beats(best, given):
         return Weighed(given=given, better=None, quality=Quality.BEST)
-    quality = Quality.OFFER if as_preferred else Quality.KUBELET
+    quality = Quality.OFFER if followed else Quality.KUBELET
     return Weighed(given=given, better=best, quality=quality)
 
 
 def beats(one: Placement, other: Placement) -> bool:
     """Return whether one set of a size is better than another, not only before it in order."""
+    if one is other:
+        return False
     ranks = [list(placement.explanation.key.values())[:-1] for placement in (one, other)]
     return ranks[0] > ranks[1]
 
@@ -90,6 +95,7 @@ def document(
         "generation": snapshot.generation,
         "size": question.size,
         "offered": question.offered,
+        "must": list(question.must),
         "free": sorted(index[uuid] for uuid in question.free if uuid in index),
         "policy": _policy_name(question),
         "quality": None if weighed is None else weighed.quality,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 from agent.model.inventory import Distance
 
@@ -61,17 +62,21 @@ class Explanation:
         return " ".join(f"{each.count}x{each.size}" for each in self.left) or "none"
 
 
-def places(terms: Sequence[IntEnum], values: Sequence[int]) -> dict[str, int]:
+def places(names: Sequence[str], values: Sequence[int]) -> dict[str, int]:
     """Return a key of the engine by name."""
-    return {term.name.lower(): value for term, value in zip(terms, values, strict=True)}
+    return dict(zip(names, values, strict=True))
 
 
-def first_difference(
-    terms: Sequence[IntEnum], won: Sequence[int], lost: Sequence[int]
-) -> str | None:
+def first_difference(names: Sequence[str], won: Sequence[int], lost: Sequence[int]) -> str | None:
     """Return the name of the first place at which two keys differ."""
-    compared = zip(terms, won, lost, strict=True)
-    return next((term.name.lower() for term, a, b in compared if a != b), None)
+    compared = zip(names, won, lost, strict=True)
+    return next((name for name, a, b in compared if a != b), None)
+
+
+@cache
+def names_of(terms: tuple[IntEnum, ...]) -> tuple[str, ...]:
+    """Return what the places of an engine's key are called."""
+    return tuple(term.name.lower() for term in terms)
 
 
 def path_in_words(path: str) -> str:

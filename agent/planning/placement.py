@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from agent._native import Choice, PlacementEngine, PlacementPolicy
 from agent.model.inventory import Gpu, Inventory
-from agent.planning.explanation import Explanation, Left, first_difference, places
+from agent.planning.explanation import Explanation, Left, first_difference, names_of, places
 from agent.planning.placement_model import PlacementModel, build_model
 
 T = TypeVar("T")
@@ -102,8 +102,9 @@ class PlacementTable:
         model, mask = self.model, choice.chosen
         pairs = mask.bit_count() * (mask.bit_count() - 1) // 2
         limit = choice.limiting_pair
+        names = names_of(choice.terms)
         return Explanation(
-            key=places(choice.terms, choice.key),
+            key=places(names, choice.key),
             ring_gbps=choice.ring_gbps,
             min_pair_gbps=choice.min_pair_gbps,
             mean_pair_gbps=round(choice.sum_pair_gbps / pairs, 1) if pairs else None,
@@ -113,7 +114,9 @@ class PlacementTable:
             limiting_pair=(model.uuids[limit[0]], model.uuids[limit[1]]) if limit else None,
             limiting_path=model.pair_words[limit[0]][limit[1]] if limit else None,
             runner_up=None if choice.runner_up is None else self.uuids(choice.runner_up),
-            lost_at=_lost_at(choice),
+            lost_at=None
+            if choice.runner_up_key is None
+            else first_difference(names, choice.key, choice.runner_up_key),
             left=self._left(free & ~mask),
             exact=choice.exact,
         )
@@ -172,12 +175,6 @@ def _engine(model: PlacementModel) -> PlacementEngine:
         rails=model.rails,
         penalty=model.penalty,
     )
-
-
-def _lost_at(choice: Choice) -> str | None:
-    if choice.runner_up_key is None:
-        return None
-    return first_difference(choice.terms, choice.key, choice.runner_up_key)
 
 
 def _named(bits: Sequence[int], names: Sequence[T], mask: int) -> tuple[T, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent._native import ShareChoice, SharePolicy
-from agent.planning.explanation import Explanation, first_difference, places
+from agent.planning.explanation import Explanation, first_difference, names_of, places
 from agent.planning.placement import Placement, PlacementTable, Request
 
 
@@ -114,12 +114,13 @@ def _explain(
     chosen = tuple(uuid for uuid, n in zip(table.model.uuids, choice.counts, strict=False) if n)
     # What the GPUs are to each other is said of them as of whole ones.
     whole = table.choose(Request(available=chosen, size=len(chosen), free=request.free_gpus))
+    names = names_of(choice.terms)
     second = _runner_up(table, request.policy, counts, choice)
     return replace(
         whole.explanation,
-        key=places(choice.terms, choice.key),
+        key=places(names, choice.key),
         runner_up=None if second is None else table.uuids(second.parents),
-        lost_at=second and first_difference(choice.terms, choice.key, second.key),
+        lost_at=second and first_difference(names, choice.key, second.key),
         exact=choice.exact,
     )
 

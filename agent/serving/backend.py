@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import ParamSpec
 from uuid import uuid4
 
 from agent.ledger.ledger import Ledger
@@ -17,6 +14,7 @@ from agent.planning.decision import Question
 from agent.planning.device_list import DeviceList, Offer, list_devices
 from agent.planning.preference import free_gpus, prefer
 from agent.planning.snapshot import Snapshot
+from agent.serving.afterwards import Afterwards
 from agent.serving.decisions import Decisions
 from agent.serving.nic_grants import NicGrants
 from agent.serving.nics import NicAnswer, give_nics
@@ -29,8 +27,6 @@ from deviceplugin.values import (
     Mount,
     PreferenceRequest,
 )
-
-P = ParamSpec("P")
 
 
 class SnapshotBackend(Backend):
@@ -45,6 +41,7 @@ class SnapshotBackend(Backend):
         outdated: Callable[[], None],
         decisions: Decisions,
         nic_grants: NicGrants,
+        afterwards: Afterwards,
     ) -> None:
         """``current`` returns the snapshot, or None before the first look.
 
@@ -58,6 +55,7 @@ class SnapshotBackend(Backend):
         self._outdated = outdated
         self._decisions = decisions
         self._nic_grants = nic_grants
+        self._afterwards = afterwards
 
     def prefer(self, resource: str, request: PreferenceRequest) -> Sequence[str]:
         """Return the best devices; why is worked out and logged after the answer is out."""
@@ -79,9 +77,10 @@ class SnapshotBackend(Backend):
             offered=len(request.available),
             free=tuple({*free_gpus(snapshot.catalog, ledger), *_whole(snapshot, request)}),
             preferred=placement,
+            must=request.must_include,
             nics_taken=nics_taken,
         )
-        _soon(self._decisions.asked, question)
+        self._afterwards.do(self._decisions.asked, question)
         if not ledger.devices().isdisjoint({*request.available} - {*request.must_include}):
             self._outdated()
         return placement.devices
@@ -115,7 +114,7 @@ class SnapshotBackend(Backend):
         )
         nics = give_nics(self._nic_grants, snapshot, resource, device_ids, gpus)
         self._granted(resource, device_ids)
-        _soon(
+        self._afterwards.do(
             self._decisions.allocated,
             unasked,
             tuple(device_ids),
@@ -128,11 +127,6 @@ class SnapshotBackend(Backend):
         if snapshot is None:
             raise AllocationRefused(f"{resource}: the node's GPUs have not been read yet")
         return snapshot
-
-
-def _soon(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call in the loop's next turn: an RPC's answer goes out before that."""
-    asyncio.get_running_loop().call_soon(partial(call, *args, **kwargs))
 
 
 def _whole(snapshot: Snapshot, request: PreferenceRequest) -> tuple[str, ...]:

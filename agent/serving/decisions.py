@@ -29,8 +29,8 @@ class Decision:
     resource: str
     devices: tuple[str, ...]
     """Those preferred, and once ``allocated`` those that the kubelet gave."""
-    recorded: bytes
-    """The document, encoded: a thousand of these are kept."""
+    recorded: bytes = b""
+    """The document, encoded: a thousand of these are kept. Empty while the question is open."""
     allocated: bool = False
     pod: str | None = None
 
@@ -51,7 +51,9 @@ class Decisions:
     def asked(self, question: Question) -> None:
         """Take in a preference that was answered, and log why."""
         assert question.preferred is not None  # noqa: S101 - it was answered
-        decision = self._add(question, question.preferred.devices, None)
+        if (left := self._open.pop(question.resource, None)) is not None:
+            left[1].recorded = _encoded(left[0], None)
+        decision = self._add(question, question.preferred.devices)
         self._open[question.resource] = question, decision
         why = question.preferred.explanation
         logs.event(
@@ -79,13 +81,8 @@ class Decisions:
 
         ``unasked`` is how things stood before it, if it did not ask for a preference.
         """
-        question, decision = self._open.pop(unasked.resource, (unasked, None))
-        late = decision is not None and self.now_s() - decision.at_s > _SAME_ADMISSION_S
-        if late or question.size != len(devices):
-            question, decision = unasked, None
+        question, decision = self._answered(unasked, len(devices))
         weighed = weigh(question, devices)
-        if decision is None:
-            decision = self._add(question, tuple(devices), weighed)
         decision.devices, decision.allocated = tuple(devices), True
         decision.recorded = _encoded(question, weighed, allotment)
         logs.event(
@@ -116,18 +113,29 @@ class Decisions:
 
         ``pod`` is ``namespace/name``, or a name in any namespace.
         """
-        return [_whole(each) for each in self._kept if pod is None or _is_of(each, pod)][-last:]
+        found = [each for each in self._kept if pod is None or _is_of(each, pod)][-last:]
+        questions = {decision.number: question for question, decision in self._open.values()}
+        return [
+            _whole(each, each.recorded or _encoded(questions[each.number], None)) for each in found
+        ]
 
-    def _add(
-        self, question: Question, devices: tuple[str, ...], weighed: Weighed | None
-    ) -> Decision:
+    def _answered(self, unasked: Question, size: int) -> tuple[Question, Decision]:
+        """Return the question that an allocation answers, and its decision."""
+        question, decision = self._open.pop(unasked.resource, (None, None))
+        if question is not None and decision is not None:
+            late = self.now_s() - decision.at_s > _SAME_ADMISSION_S
+            if not late and question.size == size:
+                return question, decision
+            decision.recorded = _encoded(question, None)
+        return unasked, self._add(unasked, ())
+
+    def _add(self, question: Question, devices: tuple[str, ...]) -> Decision:
         self._last += 1
         decision = Decision(
             number=self._last,
             at_s=self.now_s(),
             resource=question.resource,
             devices=devices,
-            recorded=_encoded(question, weighed),
         )
         self._kept.append(decision)
         return decision
@@ -154,7 +162,7 @@ def _is_of(decision: Decision, pod: str) -> bool:
     return decision.pod is not None and pod in {decision.pod, decision.pod.partition("/")[2]}
 
 
-def _whole(decision: Decision) -> dict[str, Any]:
+def _whole(decision: Decision, recorded: bytes) -> dict[str, Any]:
     return {
         "number": decision.number,
         "at_s": decision.at_s,
@@ -162,5 +170,5 @@ def _whole(decision: Decision) -> dict[str, Any]:
         "resource": decision.resource,
         "devices": list(decision.devices),
         "allocated": decision.allocated,
-        **msgspec.json.decode(decision.recorded),
+        **msgspec.json.decode(recorded),
     }

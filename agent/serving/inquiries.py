@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ class Inquiries:
     """Answers from memory."""
 
     decisions: Decisions
+    catch_up: Callable[[], None] = lambda: None
+    """Called first, so that nothing decided is missing."""
 
     def answer(
         self, request: Mapping[str, Any], snapshot: Snapshot | None, ledger: Ledger
@@ -26,6 +28,7 @@ class Inquiries:
         """Return the answer to a question; raise PlumblineError for one that has none."""
         match check_word(request, "ask", str):
             case "decisions":
+                self.catch_up()
                 last = check_word(request, "last", int)
                 return self.decisions.find(
                     pod=check_word(request, "pod", str),

@@ -197,9 +197,14 @@ template <class Set> Aligned LargeSets<Set>::largest_aligned(const Set &free, in
     witness = search(ranking, {.pool = free, .must = {}, .size = size, .free = {}}).best;
   }
   const auto slowest = machine().traits_without_ring(witness).min_pair;
-  return {.count = size == 1 ? popcount(free) : cells_of(size).count(free),
+  return {.count = size == 1 ? popcount(free) : count_aligned(free, size),
           .min_pair_gbps = size == 1 ? 0 : machine().gbps(slowest),
           .witness = witness};
+}
+
+template <class Set> int LargeSets<Set>::count_aligned(const Set &free, int size) const {
+  const auto known = std::ranges::find(cells_, size, &Cells<Set>::size);
+  return known == cells_.end() ? cells_of(size).count(free) : known->count(free);
 }
 
 template <class Set> std::size_t LargeSets<Set>::bytes() const {

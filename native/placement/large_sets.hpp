@@ -64,6 +64,7 @@ public:
 
 private:
   [[nodiscard]] Cells<Set> cells_of(int size) const;
+  [[nodiscard]] int count_aligned(const Set &free, int size) const;
 
   std::vector<Component<Set>> components_;
   std::vector<Cells<Set>> cells_; // in the order of expected_requests

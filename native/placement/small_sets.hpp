@@ -19,6 +19,9 @@ public:
   [[nodiscard]] std::size_t bytes() const override { return tables_.bytes(); }
 
 private:
+  [[nodiscard]] int count_aligned(Mask free, int size) const;
+  [[nodiscard]] Mask best_graded(Mask free, int size) const;
+
   Tables tables_;
 };
 

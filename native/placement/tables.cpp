@@ -1,16 +1,18 @@
 #include "placement/tables.hpp"
 
+#include <utility>
+
 #include "placement/bits.hpp"
-#include "placement/packing.hpp"
 #include "placement/ring.hpp"
 
 namespace plumbline::placement {
 
 namespace {
 
-void add_room(const Machine<Mask> &machine, const std::vector<Traits> &traits,
-              const Expected &expected, std::vector<Tables::Room> &room_left) {
-  const auto packing = pack_sets(machine, traits, expected.size);
+/// Returns how many sets fit into each.
+std::vector<std::uint8_t> add_room(const Machine<Mask> &machine, const std::vector<Traits> &traits,
+                                   const Expected &expected, std::vector<Tables::Room> &room_left) {
+  auto packing = pack_sets(machine, traits, expected.size);
   const auto gbps = [&](Grade grade) {
     return machine.gbps(static_cast<int>(grade >> grade_shift));
   };
@@ -20,6 +22,7 @@ void add_room(const Machine<Mask> &machine, const std::vector<Traits> &traits,
           room(expected, gbps(packing.best[left]), gbps(packing.top), packing.count[left]);
     }
   }
+  return std::move(packing.count);
 }
 
 std::vector<Fields> all_fields(const std::vector<Traits> &traits, bool known_only) {
@@ -47,15 +50,19 @@ Tables::Tables(const Machine<Mask> &machine)
   if (traits.back().unknown_nodes + traits.back().unknown_sockets > 0) {
     known = all_fields(traits, true);
   }
-  for (const auto &expected : expected_requests) {
-    if (expected.size <= machine.size()) {
-      add_room(machine, traits, expected, room);
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (expected_requests[i].size <= machine.size()) {
+      counts[i] = add_room(machine, traits, expected_requests[i], room);
     }
   }
 }
 
 std::size_t Tables::bytes() const {
-  return (traits.capacity() * sizeof(Traits)) + (room.capacity() * sizeof(Room)) +
+  std::size_t counted = 0;
+  for (const auto &each : counts) {
+    counted += each.capacity();
+  }
+  return counted + (traits.capacity() * sizeof(Traits)) + (room.capacity() * sizeof(Room)) +
          ((fields.capacity() + known.capacity()) * sizeof(Fields)) +
          (sums.capacity() * sizeof(sums[0]));
 }

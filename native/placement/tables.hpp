@@ -1,6 +1,7 @@
 // Everything about every set of a machine of up to exact_up_to devices.
 #pragma once
 
+#include "placement/packing.hpp"
 #include "placement/ranking.hpp"
 #include "placement/sums.hpp"
 #include "placement/twins.hpp"
@@ -24,9 +25,12 @@ struct Tables {
     std::uint32_t sum_gbps = 0;
   };
 
-  std::vector<Traits> traits;      ///< by mask
-  std::vector<Room> room;          ///< by the mask of what is left
-  Sums<std::uint64_t> reach;       ///< GB/s with every device, by mask
+  std::vector<Traits> traits; ///< by mask
+  std::vector<Room> room;     ///< by the mask of what is left
+  Sums<std::uint64_t> reach;  ///< GB/s with every device, by mask
+  /// Most disjoint sets of the top grade within, by mask, for each of expected_requests; empty
+  /// for a size that the machine has not.
+  std::array<std::vector<std::uint8_t>, expected_requests.size()> counts;
   std::vector<std::uint64_t> sums; ///< by mask; apart from traits, that a search reads little
   std::vector<Fields> fields;      ///< by mask, unknown nodes counted
   Twins<Mask> twins;
