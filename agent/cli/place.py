@@ -81,6 +81,7 @@ def find(
 ) -> Answer:
     """Return the best set of a node; raise ConfigError for a request that cannot be met."""
     # Imported here: the other commands need no engine.
+    from agent.planning.enough_nics import choose_with_nics  # noqa: PLC0415
     from agent.planning.placement import PlacementTable, Request  # noqa: PLC0415
     from agent.planning.preference import engine_policy  # noqa: PLC0415
 
@@ -97,7 +98,7 @@ def find(
         policy=engine_policy(policy),
         rails=nics,
     )
-    return _answer(found, table, table.choose(request), nics)
+    return _answer(found, table, choose_with_nics(table, request), nics)
 
 
 def _check(size: int, offered: set[str], needed: Sequence[str], away: set[str]) -> None:
@@ -116,8 +117,8 @@ def _answer(found: Inventory, table: PlacementTable, given: Placement, nics: int
     rails = given.explanation.rails
     if len(rails) < nics:
         raise ConfigError(
-            f"{nics} NICs are asked for and no set of {len(given.devices)} GPUs has more than "
-            f"{len(rails)} beside it"
+            f"{nics} NICs are asked for and no set of {len(given.devices)} GPUs has them beside"
+            f" it; the best one has {len(rails)}"
         )
     index = {gpu.uuid: gpu.index for gpu in found.gpus}
     ordered = sorted(given.devices, key=lambda uuid: index[uuid])

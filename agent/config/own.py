@@ -119,7 +119,8 @@ class Nics(Section, frozen=True, kw_only=True):
 ListenAddress = Annotated[
     str,
     Meta(
-        pattern=r"^([^\s:\[\]]*|\[[0-9a-fA-F:.]+\]):([1-9][0-9]{0,4})\Z",
+        pattern=r"^([^\s:\[\]]*|\[[0-9a-fA-F:.]+\]):"
+        r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])\Z",
         description="an address to listen at, as in :9400, 127.0.0.1:9400 or [::1]:9400",
     ),
 ]

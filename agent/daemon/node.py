@@ -60,7 +60,7 @@ class Node:
         holders: Callable[[], Awaitable[Account | None]],
         prepare: Callable[[Snapshot], None],
         publish: Callable[[Snapshot], None],
-        confirmed: Callable[[Ledger, Account], None],
+        confirmed: Callable[[Account], None],
     ) -> None:
         """Remember what to watch; ``start`` does the first look.
 
@@ -247,7 +247,7 @@ class Node:
         if account is None:
             return
         before, self.ledger = self.ledger, self.ledger.reconciled(account)
-        self._confirmed(self.ledger, account)
+        self._confirmed(account)
         if self.ledger != before:
             logs.debug(
                 "holders",

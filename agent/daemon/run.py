@@ -23,7 +23,7 @@ from agent.daemon.node import Node
 from agent.daemon.threads import in_thread
 from agent.daemon.windows import Windows
 from agent.discovery.library import simulated_machine
-from agent.ledger.ledger import Account, Ledger
+from agent.ledger.ledger import Account
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.snapshot import Snapshot
@@ -76,8 +76,8 @@ class Daemon:
         self._resolved = resolved
         self._machine = _machine(resolved)
         self._in_charge = asyncio.Event()
-        self._decisions = Decisions(time.time)
-        self._nic_grants = NicGrants()
+        self._decisions = Decisions(lambda at_s: time.time() - time.monotonic() + at_s)
+        self._nic_grants = NicGrants(time.monotonic)
         self._afterwards = Afterwards()
         self._node = Node(
             self._machine,
@@ -155,9 +155,9 @@ class Daemon:
     async def _take_over_and_serve(self) -> None:
         # A second instance reads the node, so as to be ready, and touches nothing before this.
         await self._plugins.take()
-        self._in_charge.set()
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
+        self._in_charge.set()
         await asyncio.gather(self._plugins.run(), self._windows.run())
 
     async def _look_after_node(self) -> None:
@@ -203,10 +203,10 @@ class Daemon:
         )
         self._plugins.offer(offered_devices(snapshot.catalog))
 
-    def _confirmed(self, ledger: Ledger, account: Account) -> None:
+    def _confirmed(self, account: Account) -> None:
         self._afterwards.catch_up()
-        self._decisions.confirmed(ledger)
-        self._nic_grants.confirmed(ledger, settled=account.settled)
+        self._decisions.confirmed(account)
+        self._nic_grants.confirmed(account)
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()

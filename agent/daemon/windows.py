@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from agent.serving.local_socket import LocalSocket
 
 if TYPE_CHECKING:
     from agent.telemetry.metrics import Metrics
+
+TRY_AGAIN_S = 5.0
 
 
 class Windows:
@@ -43,9 +46,14 @@ class Windows:
         while True:
             self._changed.clear()
             named = self._wanted.socket
-            await self._socket.listen(None if named is None else self._path(named))
-            await self._listen(self._wanted.metrics.listen)
-            await self._changed.wait()
+            opened = [
+                await self._socket.listen(None if named is None else self._path(named)),
+                await self._listen(self._wanted.metrics.listen),
+            ]
+            with contextlib.suppress(TimeoutError):
+                # An instance that ends may hold an address a moment longer.
+                async with asyncio.timeout(None if all(opened) else TRY_AGAIN_S):
+                    await self._changed.wait()
 
     def follow(self, wanted: Plumbline) -> None:
         """Take in another configuration."""
@@ -63,11 +71,10 @@ class Windows:
         if self._metrics is not None:
             await in_thread(self._metrics.close)
 
-    async def _listen(self, address: str | None) -> None:
+    async def _listen(self, address: str | None) -> bool:
         if self._metrics is None and address is not None:
             # Only here: it costs some 4 MiB, which nobody should pay who does not ask for it.
             from agent.telemetry.metrics import Metrics  # noqa: PLC0415
 
             self._metrics = Metrics(self._state)
-        if self._metrics is not None:
-            await in_thread(self._metrics.listen, address)
+        return self._metrics is None or await in_thread(self._metrics.listen, address)

@@ -30,8 +30,10 @@ class Question:
     snapshot: Snapshot
     resource: str
     size: int
-    offered: int
-    """How many devices it left to choose from; 0 when it did not ask."""
+    at_s: float
+    """When, on the event loop's clock."""
+    offered: tuple[str, ...]
+    """The devices that it left to choose from; empty when it did not ask."""
     free: tuple[str, ...]
     """UUIDs of the GPUs that were free on the node."""
     preferred: Placement | None
@@ -60,9 +62,13 @@ def weigh(question: Question, devices: Sequence[str]) -> Weighed:
         return Weighed(given=given, better=None, quality=Quality.DIVIDED)
     given = preferred if followed and preferred else _best(question, devices)
     free = question.snapshot.catalog.parents(question.resource).keys() & set(question.free)
-    had_its_choice = followed and not question.must and question.offered >= len(free)
-    best = given if had_its_choice else _best(question, {*devices, *free}, size=len(devices))
-    if not beats(best, given):
+    had_its_choice = followed and not question.must and free <= set(question.offered)
+    if had_its_choice:
+        return Weighed(given=given, better=None, quality=Quality.BEST)
+    every = {*devices, *free}
+    best = _best(question, every, size=len(devices))
+    # By the same NICs: what counts depends on what there is to choose from.
+    if not beats(best, _best(question, devices, among=every)):
         return Weighed(given=given, better=None, quality=Quality.BEST)
     quality = Quality.OFFER if followed else Quality.KUBELET
     return Weighed(given=given, better=best, quality=quality)
@@ -70,8 +76,6 @@ def weigh(question: Question, devices: Sequence[str]) -> Weighed:
 
 def beats(one: Placement, other: Placement) -> bool:
     """Return whether one set of a size is better than another, not only before it in order."""
-    if one is other:
-        return False
     ranks = [list(placement.explanation.key.values())[:-1] for placement in (one, other)]
     return ranks[0] > ranks[1]
 
@@ -94,7 +98,7 @@ def document(
     return {
         "generation": snapshot.generation,
         "size": question.size,
-        "offered": question.offered,
+        "offered": len(question.offered),
         "must": list(question.must),
         "free": sorted(index[uuid] for uuid in question.free if uuid in index),
         "policy": _policy_name(question),
@@ -128,8 +132,17 @@ def _policy_name(question: Question) -> str:
     return config.plumbline.placement.policy_of(question.resource).value
 
 
-def _best(question: Question, of: Iterable[str], *, size: int | None = None) -> Placement:
-    """Return the best of some devices; by default all of them, to know their key."""
+def _best(
+    question: Question,
+    of: Iterable[str],
+    *,
+    size: int | None = None,
+    among: Iterable[str] | None = None,
+) -> Placement:
+    """Return the best of some devices; by default all of them, to know their key.
+
+    ``among`` are the devices whose NICs are looked at; by default the same.
+    """
     available = tuple(of)
     snapshot = question.snapshot
     return snapshot.placement.choose(
@@ -139,7 +152,7 @@ def _best(question: Question, of: Iterable[str], *, size: int | None = None) -> 
             free=question.free,
             policy=policy(snapshot.config, question.resource),
             rails=rails_wanted(snapshot.config, len(available) if size is None else size),
-            rails_taken=rails_taken(snapshot, available, question.nics_taken),
+            rails_taken=rails_taken(snapshot, among or available, question.nics_taken),
         )
     )
 

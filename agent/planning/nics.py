@@ -77,7 +77,7 @@ def allot(
         nics = {nic.name: nic for nic in beside[gpu.uuid]}
         rails += [_given(inventory, gpu, nics[name], taken) for name in chosen]
         if len(chosen) < wanted.per_gpu:
-            reason = _reason(inventory, gpu, names[gpu.uuid], taken)
+            reason = _reason(inventory, gpu, names[gpu.uuid], wanted, taken)
             missing.append(MissingRail(gpu=gpu.uuid, reason=reason))
     return Allotment(rails=tuple(rails), missing=tuple(missing))
 
@@ -111,7 +111,11 @@ def _given(inventory: Inventory, gpu: Gpu, nic: Nic, taken: Mapping[str, int]) -
     )
 
 
-def _reason(inventory: Inventory, gpu: Gpu, beside: Sequence[str], taken: Mapping[str, int]) -> str:
+def _reason(
+    inventory: Inventory, gpu: Gpu, beside: Sequence[str], wanted: Nics, taken: Mapping[str, int]
+) -> str:
+    if 0 < len(beside) < wanted.per_gpu:
+        return f"beside it is {', '.join(beside)} only, and nics.perGpu is {wanted.per_gpu}"
     if beside:
         held = [name for name in beside if taken.get(name)]
         whose = "other containers have" if held else "other GPUs of this container have"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
@@ -74,7 +75,8 @@ class SnapshotBackend(Backend):
             snapshot=snapshot,
             resource=resource,
             size=request.size,
-            offered=len(request.available),
+            at_s=_now_s(),
+            offered=request.available,
             free=tuple({*free_gpus(snapshot.catalog, ledger), *_whole(snapshot, request)}),
             preferred=placement,
             must=request.must_include,
@@ -91,6 +93,13 @@ class SnapshotBackend(Backend):
         Raises AllocationRefused for a device that is not offered or not healthy: a container
         that starts on a broken GPU fails later and says less.
         """
+        try:
+            return self._allocate(resource, device_ids)
+        except AllocationRefused:
+            self._afterwards.do(self._decisions.refused, resource)
+            raise
+
+    def _allocate(self, resource: str, device_ids: Sequence[str]) -> ContainerAllocation:
         snapshot = self._snapshot(resource)
         gpus = [_gpu(snapshot, resource, device) for device in device_ids]
         flags = snapshot.config.flags
@@ -107,7 +116,8 @@ class SnapshotBackend(Backend):
             snapshot=snapshot,
             resource=resource,
             size=len(device_ids),
-            offered=0,
+            at_s=_now_s(),
+            offered=(),
             free=free_gpus(snapshot.catalog, self._ledger()),
             preferred=None,
             nics_taken=tuple(self._nic_grants.taken(besides=device_ids)),
@@ -127,6 +137,10 @@ class SnapshotBackend(Backend):
         if snapshot is None:
             raise AllocationRefused(f"{resource}: the node's GPUs have not been read yet")
         return snapshot
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _whole(snapshot: Snapshot, request: PreferenceRequest) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from agent.ledger.ledger import Ledger
+from agent.ledger.ledger import Account
 from agent.planning.decision import Question, Weighed, document, weigh
 from agent.planning.nics import Allotment
 from agent.telemetry import logs
@@ -25,7 +25,7 @@ class Decision:
 
     number: int
     at_s: float
-    """Seconds since 1970."""
+    """When the kubelet asked or allocated, on the event loop's clock."""
     resource: str
     devices: tuple[str, ...]
     """Those preferred, and once ``allocated`` those that the kubelet gave."""
@@ -39,7 +39,8 @@ class Decision:
 class Decisions:
     """Joins the kubelet's question, its Allocate, and the pod that it was for."""
 
-    now_s: Callable[[], float]
+    since_1970_s: Callable[[float], float]
+    """Returns a time of the event loop's clock as seconds since 1970."""
     noted: Callable[[Question, Weighed], None] = lambda *_: None
     """Told of every allocation."""
     _kept: deque[Decision] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -51,8 +52,7 @@ class Decisions:
     def asked(self, question: Question) -> None:
         """Take in a preference that was answered, and log why."""
         assert question.preferred is not None  # noqa: S101 - it was answered
-        if (left := self._open.pop(question.resource, None)) is not None:
-            left[1].recorded = _encoded(left[0], None)
+        self.refused(question.resource)
         decision = self._add(question, question.preferred.devices)
         self._open[question.resource] = question, decision
         why = question.preferred.explanation
@@ -62,7 +62,7 @@ class Decisions:
             resource=question.resource,
             generation=question.snapshot.generation,
             chosen=decision.devices,
-            offered=question.offered,
+            offered=len(question.offered),
             numa_nodes=why.numa_nodes,
             ring_gbps=why.ring_gbps,
             limiting_pair=why.limiting_pair or "none",
@@ -81,7 +81,7 @@ class Decisions:
 
         ``unasked`` is how things stood before it, if it did not ask for a preference.
         """
-        question, decision = self._answered(unasked, len(devices))
+        question, decision = self._answered(unasked, devices)
         weighed = weigh(question, devices)
         decision.devices, decision.allocated = tuple(devices), True
         decision.recorded = _encoded(question, weighed, allotment)
@@ -97,15 +97,20 @@ class Decisions:
         )
         self.noted(question, weighed)
 
-    def confirmed(self, ledger: Ledger) -> None:
-        """Learn from the kubelet whose devices they were."""
-        holders = ledger.holders()
+    def refused(self, resource: str) -> None:
+        """Take in that an Allocate was refused: what was asked before it came to nothing."""
+        if (left := self._open.pop(resource, None)) is not None:
+            left[1].recorded = _encoded(left[0], None)
+
+    def confirmed(self, account: Account) -> None:
+        """Learn from the kubelet whose devices they were; it cannot know what came later."""
+        holders = {each.device: each.holder for each in account.held}
         for decision in reversed(self._kept):
             if not holders:
                 return
             if decision.allocated:
                 names = {holders.pop(device, None) for device in decision.devices}
-                if decision.pod is None and len(names) == 1:
+                if decision.pod is None and len(names) == 1 and decision.at_s < account.asked_s:
                     _name(decision, names.pop())
 
     def find(self, *, pod: str | None = None, last: int = KEPT) -> list[dict[str, Any]]:
@@ -116,15 +121,18 @@ class Decisions:
         found = [each for each in self._kept if pod is None or _is_of(each, pod)][-last:]
         questions = {decision.number: question for question, decision in self._open.values()}
         return [
-            _whole(each, each.recorded or _encoded(questions[each.number], None)) for each in found
+            self._whole(each, each.recorded or _encoded(questions[each.number], None))
+            for each in found
         ]
 
-    def _answered(self, unasked: Question, size: int) -> tuple[Question, Decision]:
+    def _answered(self, unasked: Question, devices: Sequence[str]) -> tuple[Question, Decision]:
         """Return the question that an allocation answers, and its decision."""
         question, decision = self._open.pop(unasked.resource, (None, None))
         if question is not None and decision is not None:
-            late = self.now_s() - decision.at_s > _SAME_ADMISSION_S
-            if not late and question.size == size:
+            late = unasked.at_s - question.at_s > _SAME_ADMISSION_S
+            possible = {*question.offered, *question.must}
+            if not late and question.size == len(devices) and possible.issuperset(devices):
+                decision.at_s = unasked.at_s
                 return question, decision
             decision.recorded = _encoded(question, None)
         return unasked, self._add(unasked, ())
@@ -133,12 +141,23 @@ class Decisions:
         self._last += 1
         decision = Decision(
             number=self._last,
-            at_s=self.now_s(),
+            at_s=question.at_s,
             resource=question.resource,
             devices=devices,
         )
         self._kept.append(decision)
         return decision
+
+    def _whole(self, decision: Decision, recorded: bytes) -> dict[str, Any]:
+        return {
+            "number": decision.number,
+            "at_s": self.since_1970_s(decision.at_s),
+            "pod": decision.pod,
+            "resource": decision.resource,
+            "devices": list(decision.devices),
+            "allocated": decision.allocated,
+            **msgspec.json.decode(recorded),
+        }
 
 
 def _name(decision: Decision, pod: str | None) -> None:
@@ -160,15 +179,3 @@ def _encoded(
 
 def _is_of(decision: Decision, pod: str) -> bool:
     return decision.pod is not None and pod in {decision.pod, decision.pod.partition("/")[2]}
-
-
-def _whole(decision: Decision, recorded: bytes) -> dict[str, Any]:
-    return {
-        "number": decision.number,
-        "at_s": decision.at_s,
-        "pod": decision.pod,
-        "resource": decision.resource,
-        "devices": list(decision.devices),
-        "allocated": decision.allocated,
-        **msgspec.json.decode(recorded),
-    }

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,29 +35,31 @@ class LocalSocket:
         self._path: Path | None = None
         self._inode: int | None = None
 
-    async def listen(self, path: Path | None) -> None:
-        """Serve at a path, or nowhere.
+    async def listen(self, path: Path | None) -> bool:
+        """Serve at a path, or nowhere; return whether that is so.
 
-        What lies there is of an instance that has ended, and is replaced. A path that cannot be
-        used is logged.
+        A socket that lies there is of an instance that has ended, and is replaced. A path that
+        cannot be used is logged once; to ask again tries again.
         """
-        if path == self._path:
-            return
+        if path == self._path and (self._server is not None or path is None):
+            return True
         self._close()
-        self._path = path
+        known, self._path = self._path, path
         if path is None:
-            return
+            return True
         try:
             bound, self._inode = _bind(path)
         except OSError as error:
-            logs.warning(
-                "local_socket_unusable",
-                path=path,
-                reason=error.strerror or error,
-                doing="serving without it: plumbline explain cannot ask this agent",
-            )
-            return
+            if known != path:
+                logs.warning(
+                    "local_socket_unusable",
+                    path=path,
+                    reason=error.strerror or error,
+                    doing="serving without it: plumbline explain cannot ask this agent",
+                )
+            return False
         self._server = await asyncio.start_unix_server(self._serve, sock=bound, limit=_LONGEST_LINE)
+        return True
 
     def _close(self) -> None:
         """Stop serving, and remove the socket unless another instance has taken its place."""
@@ -102,6 +106,9 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
     path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     private = f".{path.name}.{os.getpid()}"
+    if not _may_replace(path):
+        os.close(folder)
+        raise FileExistsError(errno.EEXIST, "a file that is no socket is there; name another path")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -114,10 +121,19 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
         os.rename(private, path.name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         bound.close()
+        with contextlib.suppress(OSError):
+            os.unlink(private, dir_fd=folder)
         raise
     finally:
         os.close(folder)
     return bound, inode
+
+
+def _may_replace(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _remove(path: Path, *, inode: int | None) -> None:

@@ -11,35 +11,54 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.ledger.ledger import Ledger
+from agent.ledger.ledger import Account
 from agent.telemetry import logs
+
+# The kubelet does not list what only init containers hold, nor, just started, what it has yet to
+# learn of. What it never told of is kept so long.
+UNTOLD_S = 600.0
+
+
+@dataclass(slots=True, kw_only=True)
+class NicGrant:
+    """The NICs of one container."""
+
+    nics: tuple[str, ...]
+    path: Path | None
+    since_s: float
+    """When it was given, or found on disk; on the caller's monotonic clock."""
+    told_by: str | None = None
+    """The kubelet that has listed its devices."""
+    over: bool = False
+    """Its devices were given again: its NICs are nobody's, its file may still be mounted."""
 
 
 class NicGrants:
     """The NICs of every container that has some; files are written whole or not at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float]) -> None:
         """Start with none; ``load`` adds those of earlier instances."""
-        self._nics: dict[frozenset[str], tuple[str, ...]] = {}
-        self._files: dict[frozenset[str], Path] = {}
+        self._now_s = now_s
+        self._grants: dict[frozenset[str], NicGrant] = {}
 
     def load(self, folder: Path) -> None:
         """Take in the summaries of a folder. Blocking; one that cannot be read is left alone."""
         for path in sorted(folder.glob("*.json")):
             try:
                 document = json.loads(path.read_bytes())
-                devices = frozenset(document["devices"])
+                devices = frozenset(map(str, document["devices"]))
                 nics = tuple(str(nic["name"]) for nic in document["nics"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 logs.warning("summary_unreadable", path=path, reason=error, doing="leaving it")
                 continue
-            self._nics.setdefault(devices, nics)
-            self._files.setdefault(devices, path)
+            self._grants.setdefault(devices, NicGrant(nics=nics, path=path, since_s=self._now_s()))
 
     def taken(self, *, besides: Collection[str] = ()) -> Mapping[str, int]:
         """Return how many containers have each NIC, but for those that held ``besides``.
@@ -48,9 +67,9 @@ class NicGrants:
         """
         return Counter(
             nic
-            for devices, nics in self._nics.items()
-            if devices.isdisjoint(besides)
-            for nic in nics
+            for devices, grant in self._grants.items()
+            if not grant.over and devices.isdisjoint(besides)
+            for nic in grant.nics
         )
 
     def grant(self, folder: Path, document: Mapping[str, Any], nics: Sequence[str]) -> Path:
@@ -58,30 +77,39 @@ class NicGrants:
 
         Raises OSError when it cannot be written; the NICs are taken all the same.
         """
-        devices = frozenset(document["devices"])
-        for other in [each for each in self._nics if not each.isdisjoint(devices)]:
-            if other != devices:
-                self._forget(other)
-        self._nics[devices] = tuple(nics)
+        devices = frozenset(map(str, document["devices"]))
+        for other, grant in self._grants.items():
+            # The kubelet allocates all containers of a pod before it starts the first: the file
+            # of an init container whose GPUs go on to another one is yet to be mounted.
+            grant.over = grant.over or not other.isdisjoint(devices)
         path = folder / f"{_name(devices)}.json"
-        self._files[devices] = path
+        self._grants[devices] = NicGrant(nics=tuple(nics), path=path, since_s=self._now_s())
         _write(path, json.dumps(document, indent=2).encode() + b"\n")
         return path
 
-    def confirmed(self, ledger: Ledger, *, settled: bool) -> None:
-        """Forget what no container holds any more, once the kubelet knows all of its pods."""
-        if not settled or not self._nics:
-            return
-        held = ledger.devices()
-        for devices in [each for each in self._nics if not each <= held]:
-            self._forget(devices)
+    def confirmed(self, account: Account) -> None:
+        """Forget what no container holds any more.
+
+        That is so when the kubelet that has listed the devices lists them no longer. One that
+        never has may not know yet, or never tell: it is believed after ``UNTOLD_S``.
+        """
+        listed = {each.device for each in account.held}
+        for devices, grant in list(self._grants.items()):
+            if devices <= listed:
+                grant.told_by = account.kubelet
+            elif grant.since_s > account.asked_s:
+                continue
+            elif grant.told_by == account.kubelet or self._is_untold(grant, account):
+                self._forget(devices)
+
+    def _is_untold(self, grant: NicGrant, account: Account) -> bool:
+        return account.settled and account.asked_s - grant.since_s > UNTOLD_S
 
     def _forget(self, devices: frozenset[str]) -> None:
-        del self._nics[devices]
-        path = self._files.pop(devices, None)
-        if path is not None:
+        grant = self._grants.pop(devices)
+        if grant.path is not None:
             with contextlib.suppress(OSError):
-                path.unlink()
+                grant.path.unlink()
 
 
 def _name(devices: Iterable[str]) -> str:
@@ -94,7 +122,23 @@ def _write(path: Path, content: bytes) -> None:
     try:
         scratch.write_bytes(content)
         scratch.chmod(0o644)  # whoever the container runs as
+        with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+            # What a runtime makes where the file that it is to mount is missing.
+            path.rmdir()
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+    # The kubelet waits for the answer, and a disk may take its time.
+    threading.Thread(target=_sync, args=(path,), name="sync-summary", daemon=True).start()
+
+
+def _sync(path: Path) -> None:
+    """Bring a file and its name to the disk, so that it outlives a power cut."""
+    for each in (path, path.parent):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

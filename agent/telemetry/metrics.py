@@ -5,6 +5,7 @@ Imported only where metrics are asked for: prometheus-client costs memory on eve
 
 from __future__ import annotations
 
+import errno
 from collections import Counter as Count
 from collections.abc import Callable, Iterator
 from wsgiref.simple_server import WSGIServer
@@ -16,6 +17,7 @@ from prometheus_client.registry import Collector
 from agent import VERSION
 from agent.ledger.ledger import Ledger
 from agent.planning.decision import Question, Weighed
+from agent.planning.placement import SIZES
 from agent.planning.preference import free_gpus
 from agent.planning.snapshot import Snapshot
 from agent.telemetry import logs
@@ -74,28 +76,42 @@ class Metrics:
         if not why.exact:
             self._cut_short.labels(resource).inc()
 
-    def listen(self, address: str | None) -> None:
-        """Serve at ``host:port``, or at none; an address that cannot be had is logged."""
-        if address == self._address:
-            return
+    def listen(self, address: str | None) -> bool:
+        """Serve at ``host:port``, or at none; return whether that is so.
+
+        An address that cannot be had is logged once; to ask again tries again.
+        """
+        if address == self._address and (self._server is not None or address is None):
+            return True
         self.close()
-        self._address = address
+        known, self._address = self._address, address
         if address is None:
-            return
-        host, _, port = address.rpartition(":")
+            return True
         try:
-            self._server, _ = start_http_server(
-                int(port), host.strip("[]") or "0.0.0.0", registry=self.registry
-            )
+            self._server = self._serve(address)
+        except (OSError, ValueError) as error:
+            if known != address:
+                logs.error(
+                    "metrics_unusable",
+                    address=address,
+                    reason=getattr(error, "strerror", None) or error,
+                    doing="serving without metrics, trying again",
+                )
+            return False
+        logs.event("metrics", address=address)
+        return True
+
+    def _serve(self, address: str) -> WSGIServer:
+        host, _, port = address.rpartition(":")
+        if host:
+            return start_http_server(int(port), host.strip("[]"), registry=self.registry)[0]
+        try:
+            # All addresses, of IPv4 as well.
+            return start_http_server(int(port), "::", registry=self.registry)[0]
         except OSError as error:
-            logs.error(
-                "metrics_unusable",
-                address=address,
-                reason=error.strerror or error,
-                doing="serving without metrics",
-            )
-        else:
-            logs.event("metrics", address=address)
+            if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+                raise
+            return start_http_server(int(port), "0.0.0.0", registry=self.registry)[0]
 
     def close(self) -> None:
         """Stop serving."""
@@ -148,8 +164,10 @@ def _devices(snapshot: Snapshot, ledger: Ledger) -> dict[tuple[str, ...], float]
 
 def _room(snapshot: Snapshot, free: tuple[str, ...]) -> Iterator[GaugeMetricFamily]:
     table = snapshot.placement
-    sets: dict[tuple[str, ...], float] = {}
-    pairs: dict[tuple[str, ...], float] = {}
+    # A full node says 0, and does not fall silent.
+    sizes = [size for size in SIZES if size <= len(table.model.uuids)]
+    sets: dict[tuple[str, ...], float] = {(str(size),): 0 for size in sizes}
+    pairs: dict[tuple[str, ...], float] = dict(sets)
     for left in table.left(free):
         sets[str(left.size),] = left.count
         pairs[str(left.size),] = left.min_pair_gbps

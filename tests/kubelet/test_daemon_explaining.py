@@ -154,6 +154,18 @@ async def test_an_agent_that_cannot_have_a_socket_serves_all_the_same():
         assert len((await node.admit("trainer", 2))[0]) == 2
 
 
+async def test_a_file_that_is_no_socket_is_left_alone():
+    async with simulated_node() as node:
+        precious = node.machine / "precious"
+        precious.write_text("yes")
+
+        daemon = await node.serving("--socket", "/precious")
+        await node.logged("local_socket_unusable")
+        await node.stop(daemon)
+
+        assert precious.read_text() == "yes"
+
+
 async def test_a_socket_may_be_done_without():
     async with simulated_node() as node:
         await node.serving("--socket", "")

@@ -5,7 +5,8 @@ import re
 import socket
 import urllib.request
 
-from daemon_process import simulated_node
+import pytest
+from daemon_process import changed, simulated_node
 
 
 def free_port():
@@ -32,7 +33,7 @@ async def test_placements_and_what_is_left_are_counted():
         empty = await scrape(port)
         await node.admit("trainer", 2)
         await node.admit("single", 1)
-        await node.logged("allocated")
+        await changed(node.folder, lambda: node.log.read_text().count("event=allocated ") == 2)
         full = await scrape(port)
 
     gpu = 'resource="nvidia.com/gpu"'
@@ -66,12 +67,42 @@ async def test_metrics_come_and_go_with_the_configuration():
             assert probe.connect_ex(("127.0.0.1", one)) != 0
 
 
-async def test_an_address_in_use_stops_nothing():
+async def test_an_address_in_use_stops_nothing_and_is_taken_when_it_is_free():
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
         async with simulated_node() as node:
-            await node.serving("--metrics-listen", f"127.0.0.1:{taken.getsockname()[1]}")
+            await node.serving("--metrics-listen", f"127.0.0.1:{port}")
             await node.logged("metrics_unusable")
 
             assert len((await node.admit("trainer", 2))[0]) == 2
+            taken.close()
+            await node.logged(f"metrics address=127.0.0.1:{port}")
+            assert await scrape(port)
+
+
+@pytest.mark.parametrize("address", ["a..b:9400", f"{'x' * 70}:9400", "192.0.2.1:9400"])
+async def test_an_address_that_cannot_be_stops_nothing(address):
+    async with simulated_node() as node:
+        await node.serving("--metrics-listen", address)
+        await node.logged("metrics_unusable")
+
+        assert len((await node.admit("trainer", 2))[0]) == 2
+
+
+async def test_a_full_node_says_nought():
+    port = free_port()
+    async with simulated_node() as node:
+        await node.serving("--metrics-listen", f":{port}")
+        await node.logged("metrics")
+        await node.admit("all", 8)
+        full = await scrape(port)
+
+    assert [full[f'plumbline_aligned_sets_left{{size="{size}"}}'] for size in (2, 4, 8)] == [
+        0,
+        0,
+        0,
+    ]
+    assert full["plumbline_placement_room_ratio"] == 0

@@ -79,6 +79,7 @@ async def test_a_nic_is_free_again_when_its_pod_has_ended():
         await node.serving(NICS)
         pod, one = await admit(node, "one", 4)
         (mount,) = one.mounts
+        await node.logged("allocated_to")
         await node.kubelet.remove_pod(pod)
         _, again = await admit(node, "again", 1)
         file = Path(mount.host_path)
@@ -86,6 +87,19 @@ async def test_a_nic_is_free_again_when_its_pod_has_ended():
 
     assert one.envs["NCCL_IB_HCA"].startswith("=mlx5_0,")
     assert again.envs["NCCL_IB_HCA"] == "=mlx5_0"
+
+
+async def test_the_summary_of_an_init_container_outlives_the_allocation_of_the_next():
+    async with simulated_node("dgx-a100") as node:
+        await node.serving(NICS)
+        pod = Pod(
+            name="p",
+            init_containers=(Container(name="init", requests={GPU: 1}),),
+            containers=(Container(name="main", requests={GPU: 2}),),
+        )
+        answers = await node.kubelet.admit(pod)
+
+        assert [len(summary(each.allocation)["gpus"]) for each in answers] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,14 @@ def test_nics_that_are_wanted_are_named_one_for_each_gpu(place):
     assert len(set(answer["nics"])) == 2
 
 
+def test_gpus_apart_serve_who_wants_more_nics_than_those_together_have(place):
+    # Two GPUs of a switch share its two NICs.
+    answer = json.loads(place("dgx-a100", 2, "--nics", 3, "-o", "json").stdout)
+
+    assert answer["gpus"] == [0, 2], "of two switches, and one socket"
+    assert len(answer["nics"]) == 3
+
+
 def test_a_gpu_may_be_thought_away(place):
     answer = json.loads(place("dgx-a100", 4, "--without", "0,5", "-o", "json").stdout)
 
@@ -76,7 +84,10 @@ def test_every_policy_answers(place, policy):
         ((1, "--must", "0,1"), "--must names 2 GPUs and 1 are asked for"),
         ((2, "--must", "0", "--without", "0"), "--must names a GPU that --without takes away"),
         ((1, "--free", "8"), "no GPU '8' on this node: it has 0, 1, 2, 3, 4, 5, 6, 7, by index"),
-        ((1, "--nics", "3"), "3 NICs are asked for and no set of 1 GPUs has more than 1 beside it"),
+        (
+            (1, "--nics", "3"),
+            "3 NICs are asked for and no set of 1 GPUs has them",
+        ),
         ((1, "--live", "--free", "0"), "--live and --free exclude each other"),
     ],
 )

@@ -6,11 +6,11 @@ import pytest
 from builders import gpu, inventory, nic
 
 from agent.config.own import Nics
-from agent.ledger.ledger import Account, Allocation, Ledger
+from agent.ledger.ledger import Account, Allocation
 from agent.model.inventory import Distance, NicPort, PairDistance, PciAddress
 from agent.planning.nics import allot, nccl_hcas
 from agent.planning.rails import usable_nics
-from agent.serving.nic_grants import NicGrants
+from agent.serving.nic_grants import UNTOLD_S, NicGrants
 
 GPU = "nvidia.com/gpu"
 DOWN = (NicPort(number=1, state="DOWN", rate_gbps=None, link_layer=None),)
@@ -109,7 +109,9 @@ def test_several_nics_for_each_gpu():
     three = given(node(PAIRED), 0, per_gpu=3)
 
     assert two.nics == ("mlx5_0", "mlx5_1")
-    assert len(three.missing) == 1
+    assert [m.reason for m in three.missing] == [
+        "beside it is mlx5_0, mlx5_1 only, and nics.perGpu is 3"
+    ]
 
 
 def test_where_the_cpu_is_coherent_distance_is_no_pcie_class():
@@ -144,58 +146,115 @@ def document(*devices, nics=()):
     return {"devices": [*devices], "nics": [{"name": name} for name in nics]}
 
 
-def ledger(*devices):
+def account(*devices, asked_s=100.0, kubelet="k", settled=True):
     held = tuple(Allocation(resource=GPU, device=d, holder="default/p") for d in devices)
-    account = Account(
-        held=held, pods=frozenset({"default/p"}), kubelet="k", settled=True, asked_s=0.0
+    return Account(
+        held=held,
+        pods=frozenset({"default/p"}),
+        kubelet=kubelet,
+        settled=settled,
+        asked_s=asked_s,
     )
-    return Ledger().reconciled(account)
 
 
-def test_nics_are_taken_until_no_container_holds_the_gpus(tmp_path):
-    grants = NicGrants()
-    path = grants.grant(tmp_path, document("a", "b", nics=["mlx5_0"]), ["mlx5_0"])
+@pytest.fixture
+def clock():
+    return [0.0]
 
-    grants.confirmed(ledger("a", "b"), settled=True)
-    assert grants.taken() == {"mlx5_0": 1}
-    grants.confirmed(ledger(), settled=False)
-    assert grants.taken() == {"mlx5_0": 1}, "a kubelet that knows no pods yet frees nothing"
+
+@pytest.fixture
+def grants(clock):
+    return NicGrants(lambda: clock[0])
+
+
+def give(grants, folder, *devices, nic="mlx5_0"):
+    return grants.grant(folder, document(*devices, nics=[nic]), [nic])
+
+
+def test_nics_are_taken_until_the_kubelet_lists_their_gpus_no_more(grants, tmp_path):
+    path = give(grants, tmp_path, "a", "b")
     assert json.loads(path.read_text())["devices"] == ["a", "b"]
 
-    grants.confirmed(ledger("b"), settled=True)
+    grants.confirmed(account("a", "b"))
+    assert grants.taken() == {"mlx5_0": 1}
+
+    grants.confirmed(account("b"))
     assert grants.taken() == {}
     assert not path.exists()
 
 
-def test_gpus_that_are_given_again_end_the_grant_they_had(tmp_path):
-    grants = NicGrants()
-    old = grants.grant(tmp_path, document("a", "b", nics=["mlx5_0"]), ["mlx5_0"])
+def test_an_answer_older_than_a_grant_does_not_end_it(grants, tmp_path):
+    give(grants, tmp_path, "a")
+    grants.confirmed(account("a", asked_s=1))
+    give(grants, tmp_path, "b")
 
-    assert grants.taken(besides={"b"}) == {}
-    new = grants.grant(tmp_path, document("b", nics=["mlx5_1"]), ["mlx5_1"])
+    grants.confirmed(account("a", asked_s=-1))
+
+    assert grants.taken() == {"mlx5_0": 2}
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_another_kubelet_that_never_listed_them_is_not_believed_at_once(grants, tmp_path, settled):
+    path = give(grants, tmp_path, "a")
+    grants.confirmed(account("a", kubelet="first"))
+
+    grants.confirmed(account(kubelet="second", settled=settled, asked_s=UNTOLD_S - 1))
+
+    assert grants.taken() == {"mlx5_0": 1}
+    assert path.exists()
+    grants.confirmed(account(kubelet="second", settled=settled, asked_s=UNTOLD_S + 1))
+    assert grants.taken() == ({} if settled else {"mlx5_0": 1})
+    assert path.exists() is not settled
+
+
+def test_the_file_of_an_init_container_stays_until_the_pod_has_ended(grants, tmp_path):
+    # The kubelet allocates for both containers before it starts the first.
+    of_init = give(grants, tmp_path, "a")
+    of_main = give(grants, tmp_path, "a", "b", nic="mlx5_1")
 
     assert grants.taken() == {"mlx5_1": 1}
-    assert (old.exists(), new.exists()) == (False, True)
+    grants.confirmed(account("a", "b"))
+    assert of_init.exists()
+    assert of_main.exists()
+    grants.confirmed(account())
+    assert [*tmp_path.iterdir()] == []
 
 
-def test_a_new_instance_knows_what_was_granted(tmp_path):
-    NicGrants().grant(tmp_path, document("a", nics=["mlx5_0"]), ["mlx5_0"])
+def test_gpus_that_are_given_again_end_what_was_taken_with_them(grants, tmp_path):
+    give(grants, tmp_path, "a", "b")
+
+    assert grants.taken(besides={"b"}) == {}
+    give(grants, tmp_path, "b", nic="mlx5_1")
+
+    assert grants.taken() == {"mlx5_1": 1}
+
+
+def test_a_new_instance_knows_what_was_granted(grants, tmp_path, clock):
+    give(grants, tmp_path, "a")
     (tmp_path / "broken.json").write_text("{")
-    fresh = NicGrants()
+    fresh = NicGrants(lambda: clock[0])
     fresh.load(tmp_path)
 
     assert fresh.taken() == {"mlx5_0": 1}
-    fresh.confirmed(ledger(), settled=True)
+    fresh.confirmed(account("a"))
+    fresh.confirmed(account())
     assert [path.name for path in tmp_path.iterdir()] == ["broken.json"]
 
 
-def test_nothing_half_written_is_left(tmp_path):
+def test_what_a_runtime_made_of_a_missing_file_is_replaced(grants, tmp_path):
+    path = give(grants, tmp_path, "a")
+    path.unlink()
+    path.mkdir()
+
+    assert give(grants, tmp_path, "a").is_file()
+
+
+def test_nothing_half_written_is_left(grants, tmp_path):
     folder = tmp_path / "folder"
     folder.write_text("in the way")
-    grants = NicGrants()
 
     with pytest.raises(OSError, match="folder"):
-        grants.grant(folder, document("a", nics=["mlx5_0"]), ["mlx5_0"])
+        give(grants, folder, "a")
 
     assert grants.taken() == {"mlx5_0": 1}
     assert [*tmp_path.iterdir()] == [folder]
