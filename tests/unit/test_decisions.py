@@ -179,7 +179,7 @@ def test_a_pod_that_came_later_is_not_taken_for_the_one_before(kept, snapshot):
 def test_the_last_thousand_are_kept(kept, snapshot):
     assert decisions.KEPT == 1000
     for _ in range(1005):
-        admit(kept, snapshot, 1, (0,))
+        kept.allocated(question(snapshot, 1), ids(0))
 
     numbers = [d["number"] for d in kept.find()]
     assert (numbers[0], numbers[-1], len(numbers)) == (6, 1005, 1000)
