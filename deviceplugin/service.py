@@ -146,7 +146,7 @@ class Service:
         detail = "; ".join(
             f"{q.size} of {len(q.available)}, {len(q.must_include)} given" for q in questions
         )
-        with self._choice(), self._observed(rpc.PREFER.name, detail):
+        with self._observed(rpc.PREFER.name, detail, choice=True):
             return wire.preference_answer([self._preferred(q) for q in questions])
 
     def _preferred(self, request: PreferenceRequest) -> Sequence[str]:
@@ -168,7 +168,7 @@ class Service:
         asked = [tuple(each.devices_ids) for each in request.container_requests]
         detail = "; ".join(", ".join(ids) for ids in asked)
         try:
-            with self._choice(), self._observed(rpc.ALLOCATE.name, detail):
+            with self._observed(rpc.ALLOCATE.name, detail, choice=True):
                 given = [self._backend.allocate(self._resource, ids) for ids in asked]
                 return wire.allocate_answer(given)
         except AllocationRefused as refusal:
@@ -186,15 +186,8 @@ class Service:
             return api.PreStartContainerResponse()
 
     @contextmanager
-    def _choice(self) -> Iterator[None]:
-        """Remember when the kubelet was last answered about devices for a container."""
-        try:
-            yield
-        finally:
-            self._last_chosen_s = asyncio.get_running_loop().time()
-
-    @contextmanager
-    def _observed(self, method: str, detail: str) -> Iterator[None]:
+    def _observed(self, method: str, detail: str, *, choice: bool = False) -> Iterator[None]:
+        """Tell the observer of a call; ``choice``: it is about devices for a container."""
         op_id = f"{next(_op_numbers) & _EIGHT_HEX_DIGITS:08x}"
         call = Call(op_id=op_id, method=method, resource=self._resource, detail=detail)
         notify(self._observer.rpc_begin, call)
@@ -207,4 +200,6 @@ class Service:
             raise
         finally:
             duration_s = time.perf_counter() - begin
+            if choice:
+                self._last_chosen_s = asyncio.get_running_loop().time()
             notify(self._observer.rpc_end, call, error=failure, duration_s=duration_s)

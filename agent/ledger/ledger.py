@@ -7,7 +7,8 @@ the new one while a pod still holds it under the old one; only this ledger knows
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 # The kubelet notes a device when Allocate has answered; a pod that it gave up in between never
 # shows. Long enough for any admission, short enough not to withhold a GPU that is free.
@@ -58,7 +59,7 @@ class Account:
     """When it was asked, on the caller's monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ledger:
     """What containers hold: as the kubelet says, and as it was told since it said so."""
 
@@ -76,7 +77,13 @@ class Ledger:
         fresh = {device: Allocation(resource=resource, device=device) for device in devices}
         kept = tuple(g for g in self.grants if g.allocation.device not in fresh)
         added = tuple(Grant(allocation=each, at_s=at_s) for each in fresh.values())
-        return replace(self, grants=kept + added)
+        return Ledger(
+            confirmed=self.confirmed,
+            unseen=self.unseen,
+            forgotten=self.forgotten,
+            kubelet=self.kubelet,
+            grants=kept + added,
+        )
 
     def reconciled(self, account: Account) -> Ledger:
         """Return the ledger after the kubelet said what its pods hold.
@@ -104,8 +111,9 @@ class Ledger:
             ),
         )
 
-    def devices(self) -> frozenset[str]:
-        """Return every device that a container holds, as far as is known."""
+    @cached_property
+    def held(self) -> frozenset[str]:
+        """Every device that a container holds, as far as is known."""
         held = (*self.confirmed, *(grant.allocation for grant in self.grants))
         return frozenset(each.device for each in held)
 

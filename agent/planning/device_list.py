@@ -6,7 +6,7 @@ in docs/configuration.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.config.schema import DeviceIdStrategy, DeviceListStrategy, Flags
@@ -59,10 +59,12 @@ class Offer:
     """Classes beside ``gpu`` that can be specified; those the flags enable are."""
 
 
-def list_devices(gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id: str) -> DeviceList:
+def list_devices(
+    gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id: Callable[[], str]
+) -> DeviceList:
     """Return the answer for a container that gets these GPUs; each counts once.
 
-    ``request_id`` makes the annotation key unique; a UUID.
+    ``request_id`` returns what makes the annotation key unique, a UUID; called where there is one.
     Raises HardwareError when a GPU has to be given by its device node and has none.
     """
     chosen = _possible({gpu.uuid: gpu for gpu in gpus}.values(), flags)
@@ -75,7 +77,7 @@ def list_devices(gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id:
         envs=_envs(names, flags),
         mounts=tuple(_mount(name) for name in names) if mounted else (),
         device_nodes=_device_nodes(chosen, flags, offer),
-        annotations=_annotation(cdi_names, flags, request_id) if annotated and cdi_names else {},
+        annotations=_annotation(cdi_names, flags, request_id()) if annotated and cdi_names else {},
         cdi_devices=cdi_names if DeviceListStrategy.CDI_CRI in strategies else (),
     )
 

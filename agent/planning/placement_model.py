@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent._native import PlacementEngine
 from agent.model.inventory import Distance, Gpu, Inventory, PciPosition, nvlinks_between
 from agent.planning.nic_match import match_rounds
 from agent.planning.rails import nics_beside
@@ -80,7 +81,11 @@ def build_model(inventory: Inventory, gpus: Iterable[Gpu]) -> PlacementModel:
         [None if gpu.numa_node is None else sockets.get(gpu.numa_node) for gpu in ranked]
     )
     beside = [tuple(nic.name for nic in nics_beside(inventory, gpu)) for gpu in ranked]
-    rail_names = tuple(sorted({name for names in beside for name in names}))
+    # A card can show more functions than the engine tells apart; the first ones count.
+    rail_names = tuple(
+        sorted({name for names in beside for name in names})[: PlacementEngine.most_devices]
+    )
+    bits = {name: 1 << bit for bit, name in enumerate(rail_names)}
     return PlacementModel(
         uuids=tuple(gpu.uuid for gpu in ranked),
         pair_gbps=tuple(tuple(row) for row in values),
@@ -90,7 +95,7 @@ def build_model(inventory: Inventory, gpus: Iterable[Gpu]) -> PlacementModel:
         socket=socket,
         sockets=socket_ids,
         clique=_cliques(ranked),
-        rails=tuple(sum(1 << rail_names.index(name) for name in names) for names in beside),
+        rails=tuple(sum(bits.get(name, 0) for name in names) for names in beside),
         rail_names=rail_names,
         penalty=tuple(_penalty(gpu, ranked, paths) for gpu in ranked),
     )

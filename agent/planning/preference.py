@@ -14,6 +14,8 @@ from agent.planning.placement import Placement, Request
 from agent.planning.shares import ShareRequest, choose_shares
 from agent.planning.snapshot import Snapshot
 
+_ENGINE_POLICIES = {each: _native.PlacementPolicy[each.name] for each in PlacementPolicy}
+
 
 def prefer(
     snapshot: Snapshot,
@@ -37,7 +39,7 @@ def prefer(
             must_include=tuple(must_include),
             size=size,
             parents=parents,
-            held=ledger.devices() & parents.keys(),
+            held=ledger.held & parents.keys(),
             free_gpus=free,
             policy=share_policy(snapshot.config),
         )
@@ -82,7 +84,7 @@ def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:
     The kubelet offers what suits the NUMA nodes it has in mind; what a choice leaves behind
     is counted on the whole node.
     """
-    held = ledger.devices()
+    held = ledger.held
     return tuple(
         device.gpu
         for resource, devices in catalog.resources.items()
@@ -94,7 +96,7 @@ def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:
 
 def engine_policy(policy: PlacementPolicy) -> _native.PlacementPolicy:
     """Return what the engine calls a policy of the configuration."""
-    return _native.PlacementPolicy[policy.name]
+    return _ENGINE_POLICIES[policy]
 
 
 def policy(config: Config, resource: str) -> _native.PlacementPolicy:

@@ -71,19 +71,24 @@ class SnapshotBackend(Backend):
             size=request.size,
             nics_taken=nics_taken,
         )
-        question = Question(
-            snapshot=snapshot,
-            resource=resource,
-            size=request.size,
-            at_s=_now_s(),
-            offered=request.available,
-            free=tuple({*free_gpus(snapshot.catalog, ledger), *_whole(snapshot, request)}),
-            preferred=placement,
-            must=request.must_include,
-            nics_taken=nics_taken,
-        )
-        self._afterwards.do(self._decisions.asked, question)
-        if not ledger.devices().isdisjoint({*request.available} - {*request.must_include}):
+        now_s = _now_s()
+
+        def note() -> None:
+            question = Question(
+                snapshot=snapshot,
+                resource=resource,
+                size=request.size,
+                at_s=now_s,
+                offered=request.available,
+                free=tuple({*free_gpus(snapshot.catalog, ledger), *_whole(snapshot, request)}),
+                preferred=placement,
+                must=request.must_include,
+                nics_taken=nics_taken,
+            )
+            self._decisions.asked(question)
+
+        self._afterwards.do(note)
+        if not ledger.held.isdisjoint({*request.available} - {*request.must_include}):
             self._outdated()
         return placement.devices
 
@@ -100,7 +105,7 @@ class SnapshotBackend(Backend):
             raise
 
     def _allocate(self, resource: str, device_ids: Sequence[str]) -> ContainerAllocation:
-        snapshot = self._snapshot(resource)
+        snapshot, ledger = self._snapshot(resource), self._ledger()
         gpus = [_gpu(snapshot, resource, device) for device in device_ids]
         flags = snapshot.config.flags
         inventory = snapshot.inventory
@@ -109,27 +114,28 @@ class SnapshotBackend(Backend):
             cdi_classes=cdi.feature_nodes(inventory.feature_nodes).keys(),
         )
         try:
-            answer = list_devices(gpus, flags, offer, request_id=str(uuid4()))
+            answer = list_devices(gpus, flags, offer, request_id=_uuid)
         except HardwareError as error:
             raise AllocationRefused(str(error)) from error
-        unasked = Question(
-            snapshot=snapshot,
-            resource=resource,
-            size=len(device_ids),
-            at_s=_now_s(),
-            offered=(),
-            free=free_gpus(snapshot.catalog, self._ledger()),
-            preferred=None,
-            nics_taken=tuple(self._nic_grants.taken(besides=device_ids)),
-        )
+        nics_taken, now_s = tuple(self._nic_grants.taken(besides=device_ids)), _now_s()
         nics = give_nics(self._nic_grants, snapshot, resource, device_ids, gpus)
         self._granted(resource, device_ids)
-        self._afterwards.do(
-            self._decisions.allocated,
-            unasked,
-            tuple(device_ids),
-            nics.allotment if nics else None,
-        )
+
+        def note() -> None:
+            unasked = Question(
+                snapshot=snapshot,
+                resource=resource,
+                size=len(device_ids),
+                at_s=now_s,
+                offered=(),
+                free=free_gpus(snapshot.catalog, ledger),
+                preferred=None,
+                nics_taken=nics_taken,
+            )
+            allotment = nics.allotment if nics else None
+            self._decisions.allocated(unasked, tuple(device_ids), allotment)
+
+        self._afterwards.do(note)
         return _allocation(answer, nics)
 
     def _snapshot(self, resource: str) -> Snapshot:
@@ -137,6 +143,10 @@ class SnapshotBackend(Backend):
         if snapshot is None:
             raise AllocationRefused(f"{resource}: the node's GPUs have not been read yet")
         return snapshot
+
+
+def _uuid() -> str:
+    return str(uuid4())
 
 
 def _now_s() -> float:

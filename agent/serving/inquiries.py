@@ -54,7 +54,7 @@ def _node(snapshot: Snapshot | None, ledger: Ledger) -> dict[str, object]:
                     "gpu": device.gpu,
                     "numa_nodes": list(device.numa_nodes),
                     "unhealthy": device.reason,
-                    "held": device.id in ledger.devices(),
+                    "held": device.id in ledger.held,
                     "holder": holders.get(device.id),
                 }
                 for device in devices

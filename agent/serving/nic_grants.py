@@ -65,6 +65,8 @@ class NicGrants:
 
         A device that is given now belongs to nobody else any more.
         """
+        if not self._grants:
+            return {}
         return Counter(
             nic
             for devices, grant in self._grants.items()

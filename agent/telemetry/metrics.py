@@ -151,7 +151,7 @@ class _Node(Collector):
 
 
 def _devices(snapshot: Snapshot, ledger: Ledger) -> dict[tuple[str, ...], float]:
-    held = ledger.devices()
+    held = ledger.held
     counted: Count[tuple[str, ...]] = Count()
     for resource, devices in snapshot.catalog.resources.items():
         counted.update({(resource, state): 0 for state in ("free", "held", "unhealthy")})

@@ -84,7 +84,9 @@ def test_a_gpu_without_a_device_node_is_healthy_only_where_it_can_be_given(argv,
     assert [(d.id, d.healthy) for d in devices] == [("GPU-0", healthy), ("GPU-1", True)]
     assert (devices[0].reason is None) == healthy
     for each, device in zip(found.gpus, devices, strict=True):
-        answer = partial(list_devices, [each], flags, Offer(control_nodes=()), request_id="x")
+        answer = partial(
+            list_devices, [each], flags, Offer(control_nodes=()), request_id=lambda: "x"
+        )
         if device.healthy:
             assert answer()
         else:

@@ -24,7 +24,7 @@ def answer(*argv, gpus=None, classes=()):
         [gpu(0), gpu(1)] if gpus is None else gpus,
         flags(*argv),
         Offer(control_nodes=CONTROL, cdi_classes=classes),
-        request_id=ID,
+        request_id=lambda: ID,
     )
 
 
@@ -188,6 +188,6 @@ def test_it_takes_no_more_than_the_flags_and_changes_none():
     before = flags("--gds-enabled")
     copy = msgspec.structs.replace(before)
 
-    list_devices([gpu(0)], before, Offer(control_nodes=()), request_id=ID)
+    list_devices([gpu(0)], before, Offer(control_nodes=()), request_id=lambda: ID)
 
     assert before == copy != Flags()

@@ -216,5 +216,17 @@ def test_more_gpus_than_the_engine_takes_are_given_in_stable_order():
     assert devices(3, [*ids[most:], ids[4]]) == (ids[4], ids[most], ids[most + 1])
 
 
+def test_more_nics_than_the_engine_takes_leave_the_first_ones_as_rails():
+    most = PlacementEngine.most_devices
+    gpus = [gpu(0), gpu(1)]
+    nics = tuple(nic(f"mlx5_{i:03}") for i in range(most + 4))
+    near = tuple(PairDistance(a="GPU-0", b=n.name, distance=Distance.PIX) for n in nics)
+    table = PlacementTable(inventory(*gpus, nics=nics, pairs=near), gpus)
+
+    assert table.rails_of("GPU-0") == [n.name for n in nics[:most]]
+    request = Request(available=("GPU-0", "GPU-1"), size=1, rails=1, rails_taken=("mlx5_000",))
+    assert table.choose(request).devices == ("GPU-0",)
+
+
 def test_a_node_without_gpus_has_nothing_to_choose():
     assert choose(node([]), 2, available=["GPU-x"]).devices == ("GPU-x",)

@@ -118,7 +118,7 @@ def divided(of_each, policy, ledger=None, parents=8, size=2, available=None, mus
 def test_replicas_are_chosen_by_gpu_and_not_by_id():
     taken = held("GPU-0::0", "GPU-0::1", "GPU-1::0", resource=SHARED)
     offered = [f"GPU-{g}::{n}" for g in range(2) for n in range(4)]
-    offered = [id_ for id_ in offered if id_ not in taken.devices()]
+    offered = [id_ for id_ in offered if id_ not in taken.held]
 
     assert divided(4, "distributed", taken, available=offered, size=1) == ("GPU-1::1",)
     assert divided(4, "packed", taken, available=offered, size=1) == ("GPU-0::2",)
