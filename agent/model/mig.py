@@ -1,0 +1,102 @@
+"""The nouns of MIG: what a GPU can be divided into, what it is divided into, what is wanted.
+
+Facts are NVML's (``nvmlDeviceGetGpuInstanceProfileInfoV`` and the calls beside it). A GPU is cut
+twice: GPU instances share its memory slices, compute instances the compute slices of one GPU
+instance. A container is given a compute instance with the GPU instance around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class MigPlacement:
+    """Where a GPU instance lies on the GPU's axis of memory slices."""
+
+    start: int
+    size: int
+
+    def overlaps(self, other: MigPlacement) -> bool:
+        """Return True when both take a slice in common."""
+        return self.start < other.start + other.size and other.start < self.start + self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeProfile:
+    """A size of compute instance that fits into GPU instances of one profile."""
+
+    enum: int
+    """Argument of ``nvmlGpuInstanceGetComputeInstanceProfileInfoV``."""
+    id: int
+    """What the driver reports of a compute instance of this size; argument of its creation."""
+    slices: int
+    """Compute slices: the C of ``1c.3g.20gb``."""
+    multiprocessors: int
+    most: int
+    """How many fit into one GPU instance that is empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuInstanceProfile:
+    """A size of GPU instance that a GPU offers."""
+
+    name: str
+    """As in ``nvidia-smi mig -lgip``, without ``MIG``: ``3g.20gb``, ``1g.10gb+me``."""
+    enum: int
+    """Argument of ``nvmlDeviceGetGpuInstanceProfileInfoV``: differs between driver headers only
+    by new values."""
+    id: int
+    """What the driver reports of an instance of this size; argument of its creation. By board."""
+    slices: int
+    """Compute slices: the G of ``3g.20gb``."""
+    memory_mib: int
+    multiprocessors: int
+    most: int
+    """How many an empty GPU can hold."""
+    placements: tuple[MigPlacement, ...]
+    """Where the driver allows it, by start."""
+    compute: tuple[ComputeProfile, ...]
+    """By slices, the smallest first."""
+
+    @property
+    def whole(self) -> ComputeProfile | None:
+        """Return the compute profile that takes all of it: what a plain name (C = G) means."""
+        return next((each for each in self.compute if each.slices == self.slices), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeInstance:
+    """A compute instance that exists."""
+
+    id: int
+    """Unique within its GPU instance."""
+    profile: int
+    """ComputeProfile.id."""
+    uuid: str | None
+    """Of its MIG device, ``MIG-...``; another one whenever it is made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuInstance:
+    """A GPU instance that exists, with the compute instances in it."""
+
+    id: int
+    """Unique on its GPU; the driver derives it from where the instance lies."""
+    profile: int
+    """GpuInstanceProfile.id."""
+    placement: MigPlacement
+    compute: tuple[ComputeInstance, ...]
+    """By id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedInstance:
+    """A GPU instance of a layout that is wanted."""
+
+    profile: int
+    """GpuInstanceProfile.id."""
+    compute: tuple[int, ...]
+    """ComputeProfile.id of every compute instance in it, the largest first."""
+    start: int | None = None
+    """First memory slice; None: wherever it leaves the most room."""
