@@ -59,6 +59,23 @@ std::string layout() {
   LAYOUT(PlatformInfo_v2, version, ibGuid, chassisSerialNumber, slotNumber, trayIndex, hostId,
          peerType, moduleId)
   LAYOUT(PowerValue_v2, version, powerScope, powerValueMw)
+  LAYOUT(Placement, start, size)
+  LAYOUT(GpuInstanceProfileInfo, id, isP2pSupported, sliceCount, instanceCount, multiprocessorCount,
+         copyEngineCount, decoderCount, encoderCount, jpegCount, ofaCount, memorySizeMB)
+  LAYOUT(GpuInstanceProfileInfo_v2, version, id, isP2pSupported, sliceCount, instanceCount,
+         multiprocessorCount, copyEngineCount, decoderCount, encoderCount, jpegCount, ofaCount,
+         memorySizeMB, name)
+  LAYOUT(GpuInstanceInfo, device, id, profileId, placement)
+  LAYOUT(ComputeInstanceProfileInfo, id, sliceCount, instanceCount, multiprocessorCount,
+         sharedCopyEngineCount, sharedDecoderCount, sharedEncoderCount, sharedJpegCount,
+         sharedOfaCount)
+  LAYOUT(ComputeInstanceProfileInfo_v2, version, id, sliceCount, instanceCount, multiprocessorCount,
+         sharedCopyEngineCount, sharedDecoderCount, sharedEncoderCount, sharedJpegCount,
+         sharedOfaCount, name)
+  LAYOUT(ComputeInstanceInfo, device, gpuInstance, id, profileId, placement)
+  LAYOUT(DeviceAttributes, multiprocessorCount, sharedCopyEngineCount, sharedDecoderCount,
+         sharedEncoderCount, sharedJpegCount, sharedOfaCount, gpuInstanceSliceCount,
+         computeInstanceSliceCount, memorySizeMB)
   LAYOUT(EventData, device, eventType, eventData, gpuInstanceId, computeInstanceId)
   return out;
 }

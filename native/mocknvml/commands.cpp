@@ -3,6 +3,7 @@
 #include "boundary.hpp"
 #include "description.hpp"
 #include "events.hpp"
+#include "mig_files.hpp"
 #include "rules.hpp"
 
 namespace plumbline::mocknvml {
@@ -129,13 +130,88 @@ void run_restore(Draft &draft, std::string_view text) {
   draft.machine.gpus[gpu].lost = Answer::no;
 }
 
+/// occupy <gpu> <pid> <memory MiB> [<gpu instance> <compute instance>]
+void run_occupy(Draft &draft, std::string_view text) {
+  const std::uint32_t gpu = take_gpu(draft, text);
+  PartitionRecord &partition = draft.machine.partitions[gpu];
+  ProcessRecord process{.present = 1,
+                        .pid = take_number<std::uint32_t>(text, "pid"),
+                        .memory_bytes = take_number<std::uint64_t>(text, "memory in MiB") << 20U,
+                        .gpu_instance = any_instance,
+                        .compute_instance = any_instance};
+  if (!trimmed(text).empty()) {
+    const auto gi = take_number<std::uint32_t>(text, "gi");
+    const auto ci = take_number<std::uint32_t>(text, "ci");
+    if (gi >= max_gpu_instances || ci >= max_compute_instances ||
+        partition.instances[gi].present == 0 || partition.instances[gi].compute[ci].present == 0) {
+      throw DescriptionError("gpu " + std::to_string(gpu) + " has no compute instance " +
+                             std::to_string(ci) + " in a GPU instance " + std::to_string(gi));
+    }
+    process.gpu_instance = gi;
+    process.compute_instance = ci;
+  } else if (draft.machine.gpus[gpu].mig_mode == Feature::on) {
+    throw DescriptionError("gpu " + std::to_string(gpu) +
+                           " is in MIG mode: name a GPU instance and a compute instance");
+  }
+  require_end(text);
+  const auto slot = std::ranges::find(partition.processes, 0U, &ProcessRecord::present);
+  if (slot == partition.processes.end()) {
+    throw DescriptionError("gpu " + std::to_string(gpu) + " has " + std::to_string(max_processes) +
+                           " processes: there is no room for more");
+  }
+  *slot = process;
+}
+
+/// release <gpu> <pid>
+void run_release(Draft &draft, std::string_view text) {
+  const std::uint32_t gpu = take_gpu(draft, text);
+  const auto pid = take_number<std::uint32_t>(text, "pid");
+  require_end(text);
+  bool found = false;
+  for (ProcessRecord &process : draft.machine.partitions[gpu].processes) {
+    if (process.present != 0 && process.pid == pid) {
+      process = {};
+      found = true;
+    }
+  }
+  if (!found) {
+    throw DescriptionError("gpu " + std::to_string(gpu) + " has no process " + std::to_string(pid));
+  }
+}
+
+/// reset <gpu>: what nvidia-smi --gpu-reset does. Pending modes become current, instances are
+/// gone; refused while a process is at work on the GPU.
+void run_reset(Draft &draft, std::string_view text) {
+  const std::uint32_t gpu = take_gpu(draft, text);
+  require_end(text);
+  GpuRecord &record = draft.machine.gpus[gpu];
+  PartitionRecord &partition = draft.machine.partitions[gpu];
+  for (const ProcessRecord &process : partition.processes) {
+    if (process.present != 0) {
+      throw DescriptionError("gpu " + std::to_string(gpu) + " is in use by process " +
+                             std::to_string(process.pid));
+    }
+  }
+  const bool changed = record.mig_mode != record.mig_pending;
+  record.mig_mode = record.mig_pending;
+  record.ecc_mode = record.ecc_pending;
+  record.lost = Answer::no;
+  partition.instances = {};
+  if (changed) {
+    draft.emit(gpu, event_type::mig_config, 0);
+  }
+}
+
 using Run = void (*)(Draft &, std::string_view);
-constexpr std::array<std::pair<std::string_view, Run>, 5> commands{{
+constexpr std::array<std::pair<std::string_view, Run>, 8> commands{{
     {"set", run_set},
     {"xid", run_xid},
     {"event", run_event},
     {"lose", run_lose},
     {"restore", run_restore},
+    {"occupy", run_occupy},
+    {"release", run_release},
+    {"reset", run_reset},
 }};
 
 void run_line(Draft &draft, std::string_view line) {
@@ -182,6 +258,7 @@ void run_command(State &state, std::string_view text) {
       throw DescriptionError(complaint);
     }
   });
+  show_all_instances(state);
 }
 
 } // namespace plumbline::mocknvml

@@ -15,7 +15,10 @@ constexpr std::string_view first_line = "machine 1";
 
 /// How many records an index of a subject can name.
 std::uint32_t index_limit(std::string_view index_name) {
-  return index_name == "link" ? max_links : max_gpus;
+  if (index_name == "link") {
+    return max_links;
+  }
+  return index_name == "profile" ? max_mig_profiles : max_gpus;
 }
 
 std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
@@ -247,6 +250,9 @@ void *record_at(MachineRecord &machine, const Place &place) {
   if (place.subject == &nvlink_subject) {
     return &machine.gpus[a].links[b];
   }
+  if (place.subject == &mig_profile_subject) {
+    return &machine.partitions[a].profiles[b];
+  }
   return &machine.pairs[pair_index(a, b)];
 }
 
@@ -274,6 +280,9 @@ void set_value(MachineRecord &machine, const Place &place, const Field &field,
   if (place.subject == &nvlink_subject) {
     static_cast<LinkRecord *>(record)->present = 1;
   }
+  if (place.subject == &mig_profile_subject) {
+    static_cast<MigProfileRecord *>(record)->present = 1;
+  }
 }
 
 std::unique_ptr<MachineRecord> parse_description(std::string_view text) {
@@ -290,6 +299,13 @@ std::string write_description(const MachineRecord &machine) {
     for (std::uint32_t link = 0; link < max_links; ++link) {
       if (machine.gpus[gpu].links[link].present != 0) {
         write_record(machine, {.subject = &nvlink_subject, .index = {gpu, link}}, out);
+      }
+    }
+  }
+  for (std::uint32_t gpu = 0; gpu < machine.gpu_count; ++gpu) {
+    for (std::uint32_t profile = 0; profile < max_mig_profiles; ++profile) {
+      if (machine.partitions[gpu].profiles[profile].present != 0) {
+        write_record(machine, {.subject = &mig_profile_subject, .index = {gpu, profile}}, out);
       }
     }
   }

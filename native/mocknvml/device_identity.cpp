@@ -1,5 +1,6 @@
 // What a GPU is: names, numbers and sizes that never change.
-#include "boundary.hpp"
+#include "mig_handles.hpp"
+#include "mig_profile_info.hpp"
 
 namespace plumbline::mocknvml {
 
@@ -32,10 +33,24 @@ unsigned known(unsigned number) {
 } // namespace
 
 NVML_CALL(nvmlDeviceGetName)(Device device, char *name, unsigned length) {
+  if (mig_place_of(device)) {
+    return guarded([&] {
+      const MigQuery query = ask_mig_device(device);
+      put_text(std::string(query.gpu.name.view()) + " " +
+                   compute_name(query.compute_profile(), query.profile()),
+               name, length);
+    });
+  }
   return tell_text(device, name, length, [](const GpuRecord &gpu) { return gpu.name.view(); });
 }
 
 NVML_CALL(nvmlDeviceGetUUID)(Device device, char *uuid, unsigned length) {
+  if (mig_place_of(device)) {
+    return guarded([&] {
+      const MigQuery query = ask_mig_device(device);
+      put_text(mig_uuid(query.gpu, query.partition, query.place), uuid, length);
+    });
+  }
   return tell_text(device, uuid, length, [](const GpuRecord &gpu) { return gpu.uuid.text.view(); });
 }
 

@@ -1,6 +1,6 @@
 // From names to handles: index, UUID, PCI address, serial number.
-#include "boundary.hpp"
 #include "codec.hpp"
+#include "mig_handles.hpp"
 
 #include <cstring>
 #include <optional>
@@ -34,7 +34,25 @@ std::string_view need_name(const char *name) {
   return text;
 }
 
+/// Throws not_found, or gpu_is_lost.
+Device find_mig_uuid(const State &state, std::string_view uuid) {
+  for (std::size_t index = 0; index < state.gpu_count(); ++index) {
+    const GpuRecord gpu = state.gpu(index);
+    const PartitionRecord partition = state.partition(index);
+    for (const MigPlace &place : mig_devices(index, partition)) {
+      if (mig_uuid(gpu, partition, place) == uuid) {
+        require(gpu.lost == Answer::no, Return::gpu_is_lost);
+        return mig_device_handle(place);
+      }
+    }
+  }
+  throw Failure(Return::not_found);
+}
+
 Device find_uuid(const State &state, std::string_view uuid) {
+  if (uuid.starts_with("MIG-")) {
+    return find_mig_uuid(state, uuid);
+  }
   GpuUuid wanted{};
   require(read(uuid, wanted), Return::not_found);
   return find(state,

@@ -1,5 +1,7 @@
 // Memory: how much, and what went wrong in it.
-#include "boundary.hpp"
+#include "mig_handles.hpp"
+
+#include <span>
 
 namespace plumbline::mocknvml {
 
@@ -11,6 +13,19 @@ constexpr unsigned counter_kinds = 2; // since the driver was loaded, and since 
 
 std::uint64_t free_bytes(const GpuRecord &gpu) {
   return gpu.memory_total_bytes - gpu.memory_reserved_bytes - gpu.memory_used_bytes;
+}
+
+/// The memory of a MIG device is that of its GPU instance: compute instances share it.
+abi::Memory mig_memory(const MigQuery &query) {
+  const std::uint64_t total = std::uint64_t{query.profile().memory_mib} << 20U;
+  std::uint64_t used = 0;
+  for (const ProcessRecord &process : query.partition.processes) {
+    if (process.present != 0 && process.gpu_instance == query.place.gpu_instance) {
+      used += process.memory_bytes;
+    }
+  }
+  used = std::min(used, total);
+  return {.total = total, .free = total - used, .used = used};
 }
 
 /// Rows are remapped since Ampere; before, pages were retired.
@@ -25,6 +40,9 @@ std::uint64_t ecc_errors(const GpuRecord &gpu, unsigned error_kind, unsigned cou
 } // namespace
 
 NVML_CALL(nvmlDeviceGetMemoryInfo)(Device device, abi::Memory *memory) {
+  if (mig_place_of(device)) {
+    return guarded([&] { need(memory) = mig_memory(ask_mig_device(device)); });
+  }
   return guarded([&] {
     const GpuRecord gpu = ask(device).gpu;
     // The first version has no word for reserved memory and counts it as used.
@@ -35,6 +53,16 @@ NVML_CALL(nvmlDeviceGetMemoryInfo)(Device device, abi::Memory *memory) {
 }
 
 NVML_CALL(nvmlDeviceGetMemoryInfo_v2)(Device device, abi::Memory_v2 *memory) {
+  if (mig_place_of(device)) {
+    return guarded([&] {
+      const abi::Memory found = mig_memory(ask_mig_device(device));
+      abi::Memory_v2 &target = need_version(memory, 2);
+      target.total = found.total;
+      target.reserved = 0;
+      target.free = found.free;
+      target.used = found.used;
+    });
+  }
   return guarded([&] {
     const GpuRecord gpu = ask(device).gpu;
     abi::Memory_v2 &target = need_version(memory, 2);

@@ -92,26 +92,6 @@ NVML_CALL(nvmlDeviceGetMigMode)(Device device, unsigned *current, unsigned *pend
   return tell_modes(device, current, pending, &GpuRecord::mig_mode, &GpuRecord::mig_pending);
 }
 
-NVML_CALL(nvmlDeviceIsMigDeviceHandle)(Device device, unsigned *is_mig) {
-  return tell(device, is_mig, [](const GpuRecord &) { return 0U; });
-}
-
-NVML_CALL(nvmlDeviceGetMaxMigDeviceCount)(Device device, unsigned *count) {
-  constexpr unsigned most_instances = 7;
-  return tell(device, count, [](const GpuRecord &gpu) {
-    return gpu.mig_mode == Feature::on ? most_instances : 0U;
-  });
-}
-
-NVML_CALL(nvmlDeviceGetMigDeviceHandleByIndex)(Device device, unsigned /*index*/,
-                                               Device *instance) {
-  return guarded([&] {
-    ask(device);
-    need(instance);
-    throw Failure{Return::not_found}; // no instance has been made
-  });
-}
-
 NVML_CALL(nvmlDeviceSetPowerManagementLimit)(Device device, unsigned limit_mw) {
   return change(device, [limit_mw](GpuRecord &gpu) {
     require(gpu.power_max_limit_mw != 0, Return::not_supported);

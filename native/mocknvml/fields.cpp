@@ -168,6 +168,24 @@ constexpr std::array nvlink_fields{
     fixed<&L::speed_mbps>("speed_mbps", "0"),
 };
 
+using M = MigProfileRecord;
+constexpr std::array mig_profile_fields{
+    required<&M::name>("name"),
+    required<&M::id>("id"),
+    required<&M::slices>("slices"),
+    required<&M::memory_mib>("memory_mib"),
+    required<&M::multiprocessors>("multiprocessors"),
+    required<&M::most>("most"),
+    required<&M::starts>("starts"),
+    required<&M::size>("size"),
+    fixed<&M::copy_engines>("copy_engines", "0"),
+    fixed<&M::decoders>("decoders", "0"),
+    fixed<&M::encoders>("encoders", "0"),
+    fixed<&M::jpegs>("jpegs", "0"),
+    fixed<&M::ofas>("ofas", "0"),
+    fixed<&M::p2p>("p2p", "no"),
+};
+
 using Pair = PairRecord;
 constexpr std::array pair_fields{
     required<&Pair::ancestor>("ancestor"),
@@ -179,6 +197,7 @@ static_assert(gpu_fields.size() <= max_fields);
 
 constexpr std::array<std::string_view, 1> gpu_indices{"gpu"};
 constexpr std::array<std::string_view, 2> link_indices{"gpu", "link"};
+constexpr std::array<std::string_view, 2> mig_profile_indices{"gpu", "profile"};
 constexpr std::array<std::string_view, 2> pair_indices{"gpu", "gpu"};
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -201,11 +220,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 const Subject system_subject{.name = "system", .indices = {}, .fields = system_fields};
 const Subject gpu_subject{.name = "gpu", .indices = gpu_indices, .fields = gpu_fields};
 const Subject nvlink_subject{.name = "nvlink", .indices = link_indices, .fields = nvlink_fields};
+const Subject mig_profile_subject{
+    .name = "mig_profile", .indices = mig_profile_indices, .fields = mig_profile_fields};
 const Subject pair_subject{.name = "pair", .indices = pair_indices, .fields = pair_fields};
 
 std::span<const Subject *const> all_subjects() {
   static constexpr std::array subjects{&system_subject, &gpu_subject, &nvlink_subject,
-                                       &pair_subject};
+                                       &mig_profile_subject, &pair_subject};
   return subjects;
 }
 

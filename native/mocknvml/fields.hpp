@@ -40,6 +40,7 @@ inline constexpr std::size_t max_fields = 128;
 extern const Subject system_subject;
 extern const Subject gpu_subject;
 extern const Subject nvlink_subject;
+extern const Subject mig_profile_subject;
 extern const Subject pair_subject;
 
 std::span<const Subject *const> all_subjects();

@@ -252,6 +252,127 @@ struct PowerValue_v2 {
   unsigned powerValueMw;
 };
 
+struct Placement {
+  unsigned start;
+  unsigned size;
+};
+
+struct GpuInstanceProfileInfo {
+  unsigned id;
+  unsigned isP2pSupported;
+  unsigned sliceCount;
+  unsigned instanceCount;
+  unsigned multiprocessorCount;
+  unsigned copyEngineCount;
+  unsigned decoderCount;
+  unsigned encoderCount;
+  unsigned jpegCount;
+  unsigned ofaCount;
+  unsigned long long memorySizeMB;
+};
+
+struct GpuInstanceProfileInfo_v2 {
+  unsigned version;
+  unsigned id;
+  unsigned isP2pSupported;
+  unsigned sliceCount;
+  unsigned instanceCount;
+  unsigned multiprocessorCount;
+  unsigned copyEngineCount;
+  unsigned decoderCount;
+  unsigned encoderCount;
+  unsigned jpegCount;
+  unsigned ofaCount;
+  unsigned long long memorySizeMB;
+  char name[96];
+};
+
+struct GpuInstanceProfileInfo_v3 {
+  unsigned version;
+  unsigned id;
+  unsigned sliceCount;
+  unsigned instanceCount;
+  unsigned multiprocessorCount;
+  unsigned copyEngineCount;
+  unsigned decoderCount;
+  unsigned encoderCount;
+  unsigned jpegCount;
+  unsigned ofaCount;
+  unsigned long long memorySizeMB;
+  char name[96];
+  unsigned capabilities;
+};
+
+inline constexpr unsigned profile_capability_p2p = 0x1;
+
+struct GpuInstanceInfo {
+  const void *device;
+  unsigned id;
+  unsigned profileId;
+  Placement placement;
+};
+
+struct ComputeInstanceProfileInfo {
+  unsigned id;
+  unsigned sliceCount;
+  unsigned instanceCount;
+  unsigned multiprocessorCount;
+  unsigned sharedCopyEngineCount;
+  unsigned sharedDecoderCount;
+  unsigned sharedEncoderCount;
+  unsigned sharedJpegCount;
+  unsigned sharedOfaCount;
+};
+
+struct ComputeInstanceProfileInfo_v2 {
+  unsigned version;
+  unsigned id;
+  unsigned sliceCount;
+  unsigned instanceCount;
+  unsigned multiprocessorCount;
+  unsigned sharedCopyEngineCount;
+  unsigned sharedDecoderCount;
+  unsigned sharedEncoderCount;
+  unsigned sharedJpegCount;
+  unsigned sharedOfaCount;
+  char name[96];
+};
+
+struct ComputeInstanceProfileInfo_v3 {
+  unsigned version;
+  unsigned id;
+  unsigned sliceCount;
+  unsigned instanceCount;
+  unsigned multiprocessorCount;
+  unsigned sharedCopyEngineCount;
+  unsigned sharedDecoderCount;
+  unsigned sharedEncoderCount;
+  unsigned sharedJpegCount;
+  unsigned sharedOfaCount;
+  char name[96];
+  unsigned capabilities;
+};
+
+struct ComputeInstanceInfo {
+  const void *device;
+  const void *gpuInstance;
+  unsigned id;
+  unsigned profileId;
+  Placement placement;
+};
+
+struct DeviceAttributes {
+  unsigned multiprocessorCount;
+  unsigned sharedCopyEngineCount;
+  unsigned sharedDecoderCount;
+  unsigned sharedEncoderCount;
+  unsigned sharedJpegCount;
+  unsigned sharedOfaCount;
+  unsigned gpuInstanceSliceCount;
+  unsigned computeInstanceSliceCount;
+  unsigned long long memorySizeMB;
+};
+
 struct EventData {
   const void *device;
   unsigned long long eventType;

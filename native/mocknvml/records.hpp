@@ -1,8 +1,6 @@
 // What the simulated driver knows: one plain MachineRecord, kept in shared memory.
 //
 // Arrays are ordered so that what a machine of n GPUs uses lies at their start.
-// MIG instances will be an array in GpuRecord and a subject in fields.hpp, as
-// links are; nothing else depends on the shape of a record.
 #pragma once
 
 #include "values.hpp"
@@ -14,6 +12,10 @@ namespace plumbline::mocknvml {
 inline constexpr std::size_t max_gpus = 64;
 inline constexpr std::size_t max_links = 36; // NVML's own limit, Rubin included
 inline constexpr std::size_t max_pairs = max_gpus * (max_gpus - 1) / 2;
+inline constexpr std::size_t max_mig_profiles = 18;     // NVML_GPU_INSTANCE_PROFILE_COUNT
+inline constexpr std::size_t max_gpu_instances = 15;    // of a GPU: the driver's own table
+inline constexpr std::size_t max_compute_instances = 8; // of a GPU instance: likewise
+inline constexpr std::size_t max_processes = 32;
 
 struct SystemRecord {
   Text<80> driver_version;
@@ -118,6 +120,63 @@ struct alignas(8) GpuRecord {
   std::array<LinkRecord, max_links> links;
 };
 
+/// A size of GPU instance that the GPU offers; its position in the array is its number in
+/// NVML's enumeration of profiles.
+struct alignas(8) MigProfileRecord {
+  std::uint32_t present;
+  std::uint32_t id;
+  Text<24> name;
+  std::uint32_t slices;
+  std::uint32_t memory_mib;
+  std::uint32_t multiprocessors;
+  std::uint32_t copy_engines;
+  std::uint32_t decoders;
+  std::uint32_t encoders;
+  std::uint32_t jpegs;
+  std::uint32_t ofas;
+  std::uint32_t most;
+  Answer p2p;
+  /// Where it may begin on the axis of memory slices, and how many of them it takes.
+  NumberSet<64> starts;
+  std::uint32_t size;
+};
+
+struct ComputeInstanceRecord {
+  std::uint8_t present;
+  std::uint8_t profile; // in NVML's enumeration
+  std::uint8_t start;
+  std::uint8_t reserved;
+  /// Never used before on this GPU: what makes the UUID a new one.
+  std::uint32_t serial;
+};
+
+/// Its position in the array is its id.
+struct GpuInstanceRecord {
+  std::uint8_t present;
+  std::uint8_t profile; // position in PartitionRecord::profiles
+  std::uint8_t start;
+  std::array<std::uint8_t, 5> reserved;
+  std::array<ComputeInstanceRecord, max_compute_instances> compute;
+};
+
+/// A process at work on the GPU, or on one of its instances.
+struct ProcessRecord {
+  std::uint32_t present;
+  std::uint32_t pid;
+  std::uint64_t memory_bytes;
+  std::uint32_t gpu_instance; // any_instance for the whole GPU
+  std::uint32_t compute_instance;
+};
+
+/// How a GPU can be divided, how it is, and who is at work on it.
+struct alignas(8) PartitionRecord {
+  std::array<MigProfileRecord, max_mig_profiles> profiles;
+  std::array<GpuInstanceRecord, max_gpu_instances> instances;
+  std::array<ProcessRecord, max_processes> processes;
+  /// Compute instances ever made.
+  std::uint64_t made;
+};
+
 struct PairRecord {
   Ancestor ancestor;
   Answer same_board;
@@ -130,6 +189,7 @@ struct alignas(8) MachineRecord {
   std::uint32_t gpu_count;
   SystemRecord system;
   std::array<GpuRecord, max_gpus> gpus;
+  std::array<PartitionRecord, max_gpus> partitions;
   std::array<PairRecord, max_pairs> pairs;
 };
 

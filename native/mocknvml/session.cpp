@@ -3,6 +3,7 @@
 #include "boundary.hpp"
 #include "event_sets.hpp"
 #include "machine_folder.hpp"
+#include "mig_files.hpp"
 
 namespace plumbline::mocknvml {
 
@@ -17,6 +18,9 @@ void Session::initialise(unsigned flags) {
   const std::scoped_lock guard(mutex_);
   if (uses_ == 0) {
     state_ = std::make_shared<State>(state_path());
+    if (state_->writable()) {
+      show_all_instances(*state_); // what a program that was killed may have left undone
+    }
   }
   const bool enough = state_->gpu_count() > 0 || (flags & init_flag_no_gpus) != 0;
   if (!enough && uses_ == 0) {

@@ -48,10 +48,11 @@ struct Range {
 };
 
 /// The parts of a MachineRecord that a machine of that many GPUs uses.
-std::array<Range, 3> used_parts(std::size_t gpus) {
+std::array<Range, 4> used_parts(std::size_t gpus) {
   const std::size_t pairs = gpus * (gpus > 0 ? gpus - 1 : 0) / 2;
   return {Range{0, offsetof(MachineRecord, gpus)},
           Range{offsetof(MachineRecord, gpus), gpus * sizeof(GpuRecord)},
+          Range{offsetof(MachineRecord, partitions), gpus * sizeof(PartitionRecord)},
           Range{offsetof(MachineRecord, pairs), whole_words(pairs * sizeof(PairRecord))}};
 }
 
@@ -63,6 +64,7 @@ void copy_used(const void *shared, MachineRecord &own, std::size_t gpus) {
 }
 
 static_assert(offsetof(MachineRecord, gpus) % 8 == 0 && offsetof(MachineRecord, pairs) % 8 == 0);
+static_assert(offsetof(MachineRecord, partitions) % 8 == 0 && sizeof(PartitionRecord) % 8 == 0);
 static_assert(sizeof(GpuRecord) % 8 == 0 && sizeof(EventRecord) % 8 == 0);
 
 long futex(const std::atomic<std::uint32_t> &word, int operation, std::uint32_t value,
@@ -144,6 +146,11 @@ SystemRecord State::system() const { return read<SystemRecord>(offsetof(MachineR
 
 GpuRecord State::gpu(std::size_t index) const {
   return read<GpuRecord>(offsetof(MachineRecord, gpus) + index * sizeof(GpuRecord));
+}
+
+PartitionRecord State::partition(std::size_t index) const {
+  return read<PartitionRecord>(offsetof(MachineRecord, partitions) +
+                               index * sizeof(PartitionRecord));
 }
 
 PairRecord State::pair(std::size_t a, std::size_t b) const {

@@ -38,6 +38,7 @@ public:
   [[nodiscard]] std::uint32_t gpu_count() const;
   [[nodiscard]] SystemRecord system() const;
   [[nodiscard]] GpuRecord gpu(std::size_t index) const;
+  [[nodiscard]] PartitionRecord partition(std::size_t index) const;
   [[nodiscard]] PairRecord pair(std::size_t a, std::size_t b) const;
   /// All of the above; what lies beyond the machine's GPUs and pairs is indeterminate.
   [[nodiscard]] std::unique_ptr<MachineRecord> everything() const;

@@ -17,7 +17,7 @@ namespace plumbline::mocknvml {
 namespace {
 
 constexpr std::array<char, 8> magic{'P', 'L', 'U', 'M', 'B', 'N', 'V', '\n'};
-constexpr std::uint32_t state_version = 1;
+constexpr std::uint32_t state_version = 2;
 
 [[noreturn]] void fail(const char *what) {
   throw std::system_error(errno, std::generic_category(), what);

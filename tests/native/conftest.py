@@ -135,7 +135,9 @@ class SimulatedMachine:
         found = {}
         for line in self.describe().splitlines()[1:]:
             words = line.split()
-            numbers = {"system": 0, "gpu": 1, "nvlink": 2, "pair": 2}.get(words[0])
+            numbers = {"system": 0, "gpu": 1, "nvlink": 2, "mig_profile": 2, "pair": 2}.get(
+                words[0]
+            )
             if numbers is not None:
                 found[" ".join(words[: numbers + 2])] = " ".join(words[numbers + 2 :])
         return found

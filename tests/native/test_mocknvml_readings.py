@@ -3,6 +3,7 @@
 import ctypes
 
 import pytest
+from mig_descriptions import mig_profiles
 
 CHANGES = {
     "gpu 0 memory_reserved_bytes": "600000000",
@@ -35,7 +36,7 @@ CHANGES = {
 
 @pytest.fixture
 def made(machine):
-    return machine(changes=CHANGES)
+    return machine(changes=CHANGES | mig_profiles(0))
 
 
 @pytest.fixture
