@@ -153,6 +153,55 @@ def restore(folder: FolderArgument, gpu: GpuArgument) -> None:
     machines.restore(folder, gpu)
 
 
+PidArgument = Annotated[int, typer.Argument(metavar="PID", min=1, help="The process's number.")]
+
+
+@app.command()
+def occupy(
+    folder: FolderArgument,
+    gpu: GpuArgument,
+    pid: PidArgument,
+    memory_mib: Annotated[
+        int, typer.Option("--memory-mib", min=0, help="Memory that the process takes.")
+    ] = 0,
+    instance: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            "--instance",
+            metavar="GI CI",
+            help="The GPU instance and the compute instance it works on; needed in MIG mode.",
+        ),
+    ] = None,
+) -> None:
+    """Let a process work on a GPU.
+
+    What is in use cannot be destroyed or reset.
+
+    Example: plumbline machine occupy /tmp/dgx 3 4711 --instance 2 0
+    """
+    machines.occupy(folder, gpu, pid, memory_mib=memory_mib, instance=instance)
+
+
+@app.command()
+def release(folder: FolderArgument, gpu: GpuArgument, pid: PidArgument) -> None:
+    """End a process on a GPU.
+
+    Example: plumbline machine release /tmp/dgx 3 4711
+    """
+    machines.release(folder, gpu, pid)
+
+
+@app.command()
+def reset(folder: FolderArgument, gpu: GpuArgument) -> None:
+    """Reset a GPU, as `nvidia-smi --gpu-reset` does.
+
+    Pending modes become current, MIG instances are gone. Refused while a process works on it.
+
+    Example: plumbline machine reset /tmp/dgx 3
+    """
+    machines.reset(folder, gpu)
+
+
 @app.command(name="set")
 def set_fields(
     folder: FolderArgument,

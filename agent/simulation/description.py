@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import msgspec
+
 from agent.model.inventory import Distance
 from agent.simulation import lists, tree
+from agent.simulation.parts import shipped
 from agent.simulation.spec import GpuSpec, LinkSpec, MachineSpec
 
 _MIB = 1 << 20
@@ -36,6 +39,14 @@ def _gpus(spec: MachineSpec) -> Iterator[str]:
     for gpu in spec.gpus:
         for field, value in _gpu(spec, gpu).items():
             yield f"gpu {gpu.index} {field} {value}"
+        yield from _mig_profiles(gpu)
+
+
+def _mig_profiles(gpu: GpuSpec) -> Iterator[str]:
+    for row in shipped().mig_table(gpu.model):
+        for field, value in msgspec.structs.asdict(row).items():
+            if field != "number":
+                yield f"mig_profile {gpu.index} {row.number} {field} {value}"
 
 
 def _gpu(spec: MachineSpec, gpu: GpuSpec) -> dict[str, object]:

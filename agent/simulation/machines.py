@@ -141,6 +141,38 @@ def restore(folder: Path, gpu: str) -> None:
         driver.command(f"restore {gpu_index(driver, gpu)}")
 
 
+def occupy(
+    folder: Path,
+    gpu: str,
+    pid: int,
+    *,
+    memory_mib: int = 0,
+    instance: tuple[int, int] | None = None,
+) -> None:
+    """Let a process work on a GPU, or on one of its instances (GPU instance, compute instance).
+
+    Raises ConfigError where there is no such instance.
+    """
+    with Driver(folder) as driver:
+        where = " ".join(map(str, instance or ()))
+        driver.command(f"occupy {gpu_index(driver, gpu)} {pid} {memory_mib} {where}")
+
+
+def release(folder: Path, gpu: str, pid: int) -> None:
+    """End a process on a GPU."""
+    with Driver(folder) as driver:
+        driver.command(f"release {gpu_index(driver, gpu)} {pid}")
+
+
+def reset(folder: Path, gpu: str) -> None:
+    """Reset a GPU: pending modes become current, instances are gone.
+
+    Raises ConfigError while a process is at work on it.
+    """
+    with Driver(folder) as driver:
+        driver.command(f"reset {gpu_index(driver, gpu)}")
+
+
 def change(folder: Path, gpu: str, fields: Mapping[str, str]) -> None:
     """Set fields of a GPU, those marked * in docs/simulated-machine.md, in the order given.
 

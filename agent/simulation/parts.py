@@ -65,13 +65,34 @@ class GpuModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pcie_width: int = 16
     pci_class: str = "0x030200"
     ecc: bool = True
-    mig: bool = False
+    mig: str | None = None
+    """Name of the table that says what it can be divided into; None: it does no MIG."""
     nvlinks: NvlinkPorts | None = None
     c2c_links: int = 0
     fabric: bool = False
     """True where the driver reports the state of an NVLink fabric (Hopper and later)."""
     peer_access: str | None = None
     """What P2P status says where the board refuses peer access; None: what the path allows."""
+
+
+class MigRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A size of GPU instance; the fields are those of a machine's description."""
+
+    number: int
+    """NVML_GPU_INSTANCE_PROFILE_* of it."""
+    name: str
+    id: int
+    slices: int
+    memory_mib: int
+    multiprocessors: int
+    most: int
+    starts: str
+    size: int
+    copy_engines: int = 0
+    decoders: int = 0
+    encoders: int = 0
+    jpegs: int = 0
+    ofas: int = 0
 
 
 class NicModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,10 +131,15 @@ class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpus: dict[str, GpuModel]
     nics: dict[str, NicModel]
     bridges: dict[str, BridgeModel]
+    mig: dict[str, tuple[MigRow, ...]]
 
     def gpu(self, name: str) -> GpuModel:
         """Return a GPU model; raise ConfigError with the nearest name for an unknown one."""
         return _named(self.gpus, name, what="GPU model")
+
+    def mig_table(self, model: GpuModel) -> tuple[MigRow, ...]:
+        """Return what GPUs of a model can be divided into; nothing for one without MIG."""
+        return _named(self.mig, model.mig, what="MIG table") if model.mig else ()
 
     def nic(self, name: str) -> NicModel:
         """Return a network card; raise ConfigError with the nearest name for an unknown one."""
@@ -128,6 +154,7 @@ class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def shipped() -> Parts:
     """Return the parts that ship with Plumbline."""
     return Parts(
+        mig=_load("mig.yaml", dict[str, tuple[MigRow, ...]]),
         gpus=_load("gpus.yaml", dict[str, GpuModel]),
         nics=_load("nics.yaml", dict[str, NicModel]),
         bridges=_load("bridges.yaml", dict[str, BridgeModel]),

@@ -76,7 +76,55 @@ def test_a_capture_is_imported_from_standard_input(tmp_path):
     assert "Tesla V100-SXM2-16GB" in found.stdout
 
 
-@pytest.mark.parametrize("command", ["create", "import", "show", "xid", "lose", "restore", "set"])
+MIG_PROGRAM = """
+import pynvml as n
+n.nvmlInit()
+gpu = n.nvmlDeviceGetHandleByIndex(2)
+n.nvmlDeviceSetMigMode(gpu, 1)
+instance = n.nvmlDeviceCreateGpuInstance(gpu, 9)
+print(n.nvmlGpuInstanceGetInfo(instance).id)
+compute = n.nvmlGpuInstanceCreateComputeInstance(instance, 2)
+input()
+try:
+    n.nvmlComputeInstanceDestroy(compute)
+except n.NVMLError_InUse:
+    print("in use")
+input()
+print(n.nvmlDeviceGetGpuInstanceRemainingCapacity(gpu, 0))
+"""
+
+
+def test_a_process_at_work_on_an_instance_holds_it_until_it_ends(tmp_path):
+    folder = tmp_path / "dgx"
+    run("create", "dgx-h100", folder)
+    program = subprocess.Popen(
+        [sys.executable, "-c", MIG_PROGRAM],
+        env={"LD_LIBRARY_PATH": str(folder / "lib")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        assert program.stdout.readline() == "2\n"
+        assert run("occupy", folder, "2", "4711", "--instance", "2", "0").exit_code == 0
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "in use\n"
+
+        refused = shell("reset", folder, "2")
+        assert refused[0] == 2
+        assert "gpu 2 is in use by process 4711" in refused[2]
+        assert run("release", folder, "2", "4711").exit_code == 0
+        assert run("reset", folder, "2").exit_code == 0
+        program.stdin.write("\n")
+        program.stdin.close()
+        assert program.stdout.readline() == "1\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["create", "import", "show", "xid", "lose", "restore", "occupy", "release", "reset", "set"],
+)
 def test_every_command_has_an_example(command):
     assert "Example:" in run(command, "--help").stdout
 
