@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agent import VERSION
-from agent.cli import inspect, machine
+from agent.cli import inspect, machine, mig
 from agent.cli.demo import demo
 from agent.cli.explain import explain
 from agent.cli.fit import fit
@@ -26,6 +26,7 @@ app.command()(inspect.topo)
 app.command()(place)
 app.command()(explain)
 app.command()(fit)
+app.add_typer(mig.app, name="mig")
 app.add_typer(machine.app, name="machine")
 app.command()(demo)
 

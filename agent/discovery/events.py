@@ -18,6 +18,7 @@ import pynvml
 from agent.discovery.faults import explain, optional, translated
 from agent.discovery.gpus import Handle
 from agent.discovery.library import Session
+from agent.discovery.mig import device_uuids
 
 # How long one wait lasts: also the longest a stop waits for a thread that NVML lets go.
 WAIT_MS = 500
@@ -53,7 +54,7 @@ class UnwatchedGpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpusChanged:
-    """The set of GPUs, their readiness or their MIG mode is not what it was."""
+    """The set of GPUs, their readiness, MIG mode or MIG devices are not what they were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +244,7 @@ def _glance(index: int) -> object:
         # The memory call reaches the hardware: a GPU that fell off the bus fails it.
         pynvml.nvmlDeviceGetMemoryInfo(handle)
         mode = optional(pynvml.nvmlDeviceGetMigMode, handle)
-        return (pynvml.nvmlDeviceGetUUID(handle), None if mode is None else tuple(mode))
+        instances = device_uuids(handle) if mode and mode[0] else ()
+        return (pynvml.nvmlDeviceGetUUID(handle), None if mode is None else tuple(mode), instances)
     except pynvml.NVMLError as error:
         return int(error.value)

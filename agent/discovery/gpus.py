@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pynvml
 
-from agent.discovery.faults import Questions, explain, translated
+from agent.discovery import mig
+from agent.discovery.faults import LOST, Questions, explain, translated
 from agent.model.inventory import (
     Distance,
     Fabric,
@@ -21,6 +22,7 @@ from agent.model.inventory import (
     PcieLink,
     UnavailableGpu,
 )
+from agent.model.mig import Partition
 
 # A handle is an opaque pointer of pynvml's own making.
 Handle = Any
@@ -85,6 +87,7 @@ class GpuReading:
     memory_affinity: tuple[int, ...]
     pcie: PcieLink
     mig: MigMode | None
+    partition: Partition | None
     links: tuple[Link, ...]
     c2c_links: int
     fabric: Fabric | None
@@ -142,6 +145,7 @@ def _read_facts(index: int, handle: Handle, *, uuid: str, address: PciAddress) -
     questions = Questions()
     ask = questions.ask
     capability = ask(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+    mode = _read_mig(ask, handle)
     return GpuReading(
         handle=handle,
         index=index,
@@ -162,7 +166,8 @@ def _read_facts(index: int, handle: Handle, *, uuid: str, address: PciAddress) -
             ask, pynvml.nvmlDeviceGetMemoryAffinity, handle, pynvml.NVML_AFFINITY_SCOPE_NODE
         ),
         pcie=_read_pcie(ask, handle),
-        mig=_read_mig(ask, handle),
+        mig=mode,
+        partition=_read_partition(questions, handle) if mode and mode.current else None,
         links=_read_links(ask, handle),
         c2c_links=_read_c2c(ask, handle),
         fabric=_read_fabric(ask, handle),
@@ -207,6 +212,16 @@ def _read_mig(ask: Ask, handle: Handle) -> MigMode | None:
     if modes is None:
         return None
     return MigMode(current=bool(modes[0]), pending=bool(modes[1]))
+
+
+def _read_partition(questions: Questions, handle: Handle) -> Partition | None:
+    try:
+        return mig.read_partition(handle)
+    except pynvml.NVMLError as error:
+        if error.value in LOST:
+            raise
+        questions.oddities.append(f"its MIG instances cannot be seen: {explain(error)}")
+        return None
 
 
 def _read_links(ask: Ask, handle: Handle) -> tuple[Link, ...]:

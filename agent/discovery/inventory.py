@@ -79,6 +79,7 @@ def _gpu(tree: _native.SystemTree, reading: GpuReading, nodes: DeviceNodes) -> G
         address=reading.address,
         pcie=reading.pcie,
         mig=reading.mig,
+        partition=reading.partition,
         links=reading.links,
         c2c_links=reading.c2c_links,
         fabric=reading.fabric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,8 @@ from agent.model.mig import (
     GpuInstance,
     GpuInstanceProfile,
     MigPlacement,
+    MigProcess,
+    Partition,
 )
 
 # Handles and structures of pynvml's own making.
@@ -23,6 +26,12 @@ Handle = Any
 # Drivers that know more profiles than the bindings number them on from there.
 PROFILE_NUMBERS = range(32)
 COMPUTE_NUMBERS = range(16)
+
+
+def read_partition(gpu: Handle) -> Partition:
+    """Return how a GPU can be divided, and how it is. Raises NVMLError."""
+    profiles = read_profiles(gpu)
+    return Partition(profiles=profiles, instances=read_instances(gpu, profiles))
 
 
 def read_profiles(gpu: Handle) -> tuple[GpuInstanceProfile, ...]:
@@ -60,6 +69,40 @@ def read_instances(
 def device_uuids(gpu: Handle) -> tuple[str, ...]:
     """Return the UUIDs of a GPU's MIG devices; none where MIG is off. Raises NVMLError."""
     return tuple(uuid for _, uuid in _devices(gpu))
+
+
+def processes_by_gpu() -> dict[str, tuple[MigProcess, ...]]:
+    """Return the processes of every GPU that answers, by UUID.
+
+    A GPU that will not tell of them is left out: what is at work there is not known.
+    """
+    found = {}
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        with contextlib.suppress(pynvml.NVMLError):
+            gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
+            found[pynvml.nvmlDeviceGetUUID(gpu)] = read_processes(gpu)
+    return found
+
+
+def read_processes(gpu: Handle) -> tuple[MigProcess, ...]:
+    """Return the processes that compute on a GPU, by pid. Raises NVMLError.
+
+    On a GPU in MIG mode only a privileged caller is told of them.
+    """
+    running = pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)
+    found = (
+        MigProcess(
+            pid=each.pid,
+            gpu_instance=_known(each.gpuInstanceId),
+            compute_instance=_known(each.computeInstanceId),
+        )
+        for each in running
+    )
+    return tuple(sorted(found, key=lambda each: each.pid))
+
+
+def _known(instance: int) -> int | None:
+    return None if instance == pynvml.NVML_GPU_INSTANCE_ID_ANY else instance
 
 
 def _profile(gpu: Handle, number: int, info: Any, of_slice: int) -> GpuInstanceProfile:  # noqa: ANN401

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from agent.model.mig import Partition
+
 PciAddress = NewType("PciAddress", str)
 
 
@@ -129,6 +131,8 @@ class Gpu:
     c2c_links: int
     """Active chip-to-chip links to the CPU (Grace)."""
     fabric: Fabric | None
+    partition: Partition | None = None
+    """None while MIG is off, and where the driver does not let us see it."""
     drm_nodes: tuple[str, ...] = ()
     """Device nodes of the graphics interface, e.g. ``/dev/dri/renderD128``."""
 

@@ -91,6 +91,41 @@ class GpuInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """How a GPU in MIG mode can be divided, and how it is."""
+
+    profiles: tuple[GpuInstanceProfile, ...]
+    """The smallest first."""
+    instances: tuple[GpuInstance, ...]
+    """By id."""
+
+    def profile_of(self, instance: GpuInstance) -> GpuInstanceProfile:
+        """Return the size of a GPU instance. Raises KeyError when the GPU has no such size."""
+        for profile in self.profiles:
+            if profile.id == instance.profile:
+                return profile
+        raise KeyError(instance.profile)
+
+
+def mig_profile_name(around: GpuInstanceProfile, compute: ComputeInstance) -> str:
+    """Return the name of a MigInstance: ``3g.20gb``, or ``1c.3g.20gb`` where it is a part."""
+    slices = next((each.slices for each in around.compute if each.id == compute.profile), None)
+    if slices is None or slices == around.slices:
+        return around.name
+    return f"{slices}c.{around.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigProcess:
+    """A process that computes on a GPU."""
+
+    pid: int
+    gpu_instance: int | None
+    """None where it has the whole GPU."""
+    compute_instance: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WantedInstance:
     """A GPU instance of a layout that is wanted."""
 

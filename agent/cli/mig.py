@@ -1,0 +1,182 @@
+"""`plumbline mig`: how this node's GPUs are divided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli import render
+from agent.cli.inspect import DriverRootOption, MachineOption
+from agent.cli.render import Format
+from agent.model.errors import ConfigError
+from agent.model.inventory import Gpu, Inventory
+from agent.model.machine import Machine
+from agent.model.mig import MigProcess, mig_profile_name
+
+app = typer.Typer(
+    help="How this node's GPUs are divided into MIG instances.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Processes = dict[str, tuple[MigProcess, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceStatus:
+    """One MigInstance, or a GPU instance that has no compute instance yet."""
+
+    gpu_instance: int
+    compute_instance: int | None
+    profile: str
+    """``3g.20gb``; ``1c.3g.20gb`` for a part of the GPU instance."""
+    start: int
+    """First memory slice of the GPU instance."""
+    size: int
+    """How many memory slices it takes."""
+    memory_mib: int
+    uuid: str | None
+    pids: tuple[int, ...]
+    """Processes at work on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuStatus:
+    """How one GPU is divided."""
+
+    index: int
+    uuid: str
+    name: str
+    mode: str
+    """``on``, ``off``, or ``none`` for a GPU that cannot do MIG."""
+    pending: str
+    """The mode after the next reset of the GPU."""
+    offers: tuple[str, ...]
+    """Profiles of GPU instances; known while the mode is on."""
+    instances: tuple[InstanceStatus, ...]
+    pids: tuple[int, ...]
+    """Processes at work on the whole GPU."""
+
+
+@app.command()
+def status(
+    output: Annotated[
+        Format, typer.Option("-o", "--output", help="How to print it.")
+    ] = Format.TABLE,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="GPU", help="Only this one: index or UUID.")
+    ] = None,
+    machine: MachineOption = None,
+    driver_root: DriverRootOption = Path("/"),
+) -> None:
+    """Print the MIG mode of every GPU, its instances, and the processes at work on them.
+
+    Exit codes: 0 done, 2 bad input, 3 no NVIDIA driver.
+
+    Example: plumbline mig status --machine /tmp/dgx
+    """
+    found, processes = _look(machine, driver_root)
+    shown = [gpu_status(each, processes.get(each.uuid, ())) for each in _chosen(found, gpu)]
+    if output is Format.TABLE:
+        _print(shown, found)
+    else:
+        render.write(shown, output)
+
+
+def gpu_status(gpu: Gpu, processes: tuple[MigProcess, ...]) -> GpuStatus:
+    """Return how a GPU is divided."""
+    words = {True: "on", False: "off"}
+    return GpuStatus(
+        index=gpu.index,
+        uuid=gpu.uuid,
+        name=gpu.name,
+        mode=words[gpu.mig.current] if gpu.mig else "none",
+        pending=words[gpu.mig.pending] if gpu.mig else "none",
+        offers=tuple(each.name for each in gpu.partition.profiles) if gpu.partition else (),
+        instances=tuple(_instances(gpu, processes)),
+        pids=tuple(each.pid for each in processes if each.gpu_instance is None),
+    )
+
+
+def _instances(gpu: Gpu, processes: tuple[MigProcess, ...]) -> list[InstanceStatus]:
+    found = []
+    for instance in gpu.partition.instances if gpu.partition else ():
+        assert gpu.partition is not None  # noqa: S101 - it has instances
+        profile = gpu.partition.profile_of(instance)
+        for compute in instance.compute or (None,):
+            at_work = (
+                each.pid
+                for each in processes
+                if each.gpu_instance == instance.id
+                and (compute is None or each.compute_instance == compute.id)
+            )
+            found.append(
+                InstanceStatus(
+                    gpu_instance=instance.id,
+                    compute_instance=compute.id if compute else None,
+                    profile=mig_profile_name(profile, compute) if compute else profile.name,
+                    start=instance.placement.start,
+                    size=instance.placement.size,
+                    memory_mib=profile.memory_mib,
+                    uuid=compute.uuid if compute else None,
+                    pids=tuple(at_work),
+                )
+            )
+    return sorted(found, key=lambda each: (each.start, each.compute_instance or 0))
+
+
+def _look(machine: Path | None, driver_root: Path) -> tuple[Inventory, Processes]:
+    # Imported here: `plumbline --help` needs no driver bindings.
+    from agent.discovery.inventory import observe  # noqa: PLC0415
+    from agent.discovery.library import Session, simulated_machine  # noqa: PLC0415
+    from agent.discovery.mig import processes_by_gpu  # noqa: PLC0415
+
+    node = Machine.live(driver_root) if machine is None else simulated_machine(machine)
+    with Session(node) as session:
+        return observe(session, overrides={}), processes_by_gpu()
+
+
+def _chosen(found: Inventory, name: str | None) -> list[Gpu]:
+    chosen = [each for each in found.gpus if name in {None, str(each.index), each.uuid}]
+    if name is not None and not chosen:
+        known = ", ".join(f"{each.index} ({each.uuid})" for each in found.gpus)
+        raise ConfigError(f"--gpu: there is no GPU '{name}'; there are: {known or 'none'}")
+    return chosen
+
+
+def _print(shown: list[GpuStatus], found: Inventory) -> None:
+    console = Console(width=None if Console().is_terminal else 160)
+    table = Table(
+        *("GPU", "MIG", "GI", "CI", "profile", "slices", "memory", "device", "processes"),
+        box=box.SIMPLE,
+    )
+    for gpu in shown:
+        change = "" if gpu.pending == gpu.mode else f" ({gpu.pending} after a reset)"
+        mode = "cannot" if gpu.mode == "none" else gpu.mode + change
+        if not gpu.instances:
+            row = ("-", "-", "-", "-", "-", "-", ", ".join(map(str, gpu.pids)) or "-")
+            table.add_row(str(gpu.index), mode, *row)
+        for first, each in zip((True, *[False] * len(gpu.instances)), gpu.instances, strict=False):
+            table.add_row(
+                str(gpu.index) if first else "",
+                mode if first else "",
+                str(each.gpu_instance),
+                "-" if each.compute_instance is None else str(each.compute_instance),
+                each.profile,
+                f"{each.start}-{each.start + each.size - 1}",
+                f"{each.memory_mib / 1024:.1f} GiB",
+                each.uuid or "-",
+                ", ".join(map(str, each.pids)) or "-",
+            )
+    console.print(table)
+    for lost in found.unavailable:
+        name = lost.uuid or lost.address or ""
+        console.print(f"GPU {lost.index} {name} unavailable: {lost.reason}")
+    for warning in found.warnings:
+        console.print(f"warning: {warning}")
