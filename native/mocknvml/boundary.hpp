@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +30,14 @@ inline void require(bool condition, Return otherwise) {
   if (!condition) {
     throw Failure{otherwise};
   }
+}
+
+/// What an optional holds. Throws `otherwise` when it holds nothing.
+template <class Value> Value required_of(const std::optional<Value> &found, Return otherwise) {
+  if (!found) {
+    throw Failure{otherwise};
+  }
+  return *found;
 }
 
 /// The return code of the exception being handled.

@@ -154,7 +154,7 @@ void run_occupy(Draft &draft, std::string_view text) {
                            " is in MIG mode: name a GPU instance and a compute instance");
   }
   require_end(text);
-  const auto slot = std::ranges::find(partition.processes, 0U, &ProcessRecord::present);
+  auto *const slot = std::ranges::find(partition.processes, 0U, &ProcessRecord::present);
   if (slot == partition.processes.end()) {
     throw DescriptionError("gpu " + std::to_string(gpu) + " has " + std::to_string(max_processes) +
                            " processes: there is no room for more");

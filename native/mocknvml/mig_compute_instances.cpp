@@ -11,17 +11,13 @@ constexpr unsigned engine_profiles = 1; // engines are shared, no other profile 
 
 ComputeProfile need_compute_profile(const PartitionRecord &partition,
                                     const MigProfileRecord &around, unsigned number) {
-  const auto found = compute_profile(partition, around, number);
-  require(found.has_value(), Return::not_supported);
-  return *found;
+  return required_of(compute_profile(partition, around, number), Return::not_supported);
 }
 
 /// The profile that the driver reports by an id; the ids are the numbers.
 ComputeProfile need_compute_id(const PartitionRecord &partition, const MigProfileRecord &around,
                                unsigned id) {
-  const auto found = compute_profile(partition, around, id);
-  require(found.has_value(), Return::invalid_argument);
-  return *found;
+  return required_of(compute_profile(partition, around, id), Return::invalid_argument);
 }
 
 std::vector<std::uint32_t> free_starts(const PartitionRecord &partition,
@@ -66,7 +62,7 @@ MigPlace make(const MigQuery &query, unsigned id, std::optional<std::uint32_t> s
     require(!starts.empty(), Return::insufficient_resources);
     require(!start || std::ranges::find(starts, *start) != starts.end(),
             Return::insufficient_resources);
-    const auto slot = std::ranges::find(instance.compute, 0, &ComputeInstanceRecord::present);
+    auto *const slot = std::ranges::find(instance.compute, 0, &ComputeInstanceRecord::present);
     require(slot != instance.compute.end(), Return::insufficient_resources);
     *slot = {.present = 1,
              .profile = static_cast<std::uint8_t>(profile.number),

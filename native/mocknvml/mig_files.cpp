@@ -85,11 +85,12 @@ void add_missing(const fs::path &mig, const fs::path &nodes,
                  const std::map<fs::path, unsigned> &wanted) {
   for (const auto &[name, minor] : wanted) {
     const fs::path node = nodes / ("nvidia-cap" + std::to_string(minor));
-    if (fs::exists(nodes) && !fs::exists(node)) {
+    std::error_code dropped;
+    if (fs::exists(nodes, dropped) && !fs::exists(node, dropped)) {
       make_node(node, minor);
     }
-    if (const fs::path file = mig / name; !fs::exists(file)) {
-      fs::create_directories(file.parent_path());
+    if (const fs::path file = mig / name; !fs::exists(file, dropped)) {
+      fs::create_directories(file.parent_path(), dropped);
       std::ofstream(file) << "DeviceFileMinor: " << minor
                           << "\nDeviceFileMode: 292\nDeviceFileModify: 1\n";
     }
@@ -120,8 +121,9 @@ void remove_others(const fs::path &mig, const fs::path &nodes, unsigned gpu_mino
   const auto remove = [&](const fs::path &folder, std::size_t instance, std::size_t place) {
     if (!wanted.contains(folder.lexically_relative(mig) / "access")) {
       const unsigned minor = capability_minor(gpu_minor, instance, place);
-      fs::remove(nodes / ("nvidia-cap" + std::to_string(minor)));
-      fs::remove_all(folder);
+      std::error_code dropped;
+      fs::remove(nodes / ("nvidia-cap" + std::to_string(minor)), dropped);
+      fs::remove_all(folder, dropped);
     }
   };
   for (const fs::path &around : entries(mig)) {
@@ -149,17 +151,15 @@ void show(const State &state, std::size_t gpu, const fs::path &capabilities) {
 
 } // namespace
 
+// Errors of the file system are dropped where they arise: the change itself is made, and the next
+// one, or the next program, shows it.
 void show_instances(const State &state, std::size_t gpu) {
   const fs::path capabilities = machine_folder() / "proc/driver/nvidia/capabilities";
   const Hold hold(capabilities);
   if (!hold.holds()) {
     return;
   }
-  try {
-    show(state, gpu, capabilities);
-  } catch (const fs::filesystem_error &) {
-    // The change itself is made; the next one, or the next program, shows it.
-  }
+  show(state, gpu, capabilities);
 }
 
 void show_all_instances(const State &state) {

@@ -14,9 +14,7 @@ const MigProfileRecord &need_profile(const PartitionRecord &partition, unsigned 
 }
 
 std::uint32_t need_profile_id(const PartitionRecord &partition, unsigned id) {
-  const auto number = profile_with_id(partition, id);
-  require(number.has_value(), Return::invalid_argument);
-  return *number;
+  return required_of(profile_with_id(partition, id), Return::invalid_argument);
 }
 
 void require_on(const GpuRecord &gpu) {
@@ -85,7 +83,7 @@ void destroy(const MigQuery &query) {
 
 std::vector<abi::Placement> placements(const MigProfileRecord &profile) {
   std::vector<abi::Placement> found;
-  for (std::uint32_t start = 0; start < profile.starts.size; ++start) {
+  for (std::uint32_t start = 0; start < decltype(profile.starts)::size; ++start) {
     if (profile.starts.has(start)) {
       found.push_back({.start = start, .size = profile.size});
     }
@@ -152,9 +150,7 @@ NVML_CALL(nvmlDeviceCreateGpuInstance)(Device device, unsigned id, GpuInstance *
     const PartitionQuery query = ask_partition(device);
     GpuInstance &handle = need(instance);
     const auto anywhere = [](const PartitionRecord &partition, std::uint32_t number) {
-      const auto start = best_start(partition, number);
-      require(start.has_value(), Return::insufficient_resources);
-      return *start;
+      return required_of(best_start(partition, number), Return::insufficient_resources);
     };
     handle = gpu_instance_handle(query.of.index, make(query, id, anywhere));
   });

@@ -78,17 +78,16 @@ Device mig_device_handle(const MigPlace &place) {
 }
 
 MigPlace place_of(GpuInstance handle) {
-  const auto found = position(handle, gpu_instance_tokens);
-  require(found.has_value(), Return::invalid_argument);
-  return {.gpu = *found / max_gpu_instances,
-          .gpu_instance = *found % max_gpu_instances,
+  const std::size_t found =
+      required_of(position(handle, gpu_instance_tokens), Return::invalid_argument);
+  return {.gpu = found / max_gpu_instances,
+          .gpu_instance = found % max_gpu_instances,
           .compute_instance = 0};
 }
 
 MigPlace place_of(ComputeInstance handle) {
-  const auto found = position(handle, compute_instance_tokens);
-  require(found.has_value(), Return::invalid_argument);
-  return compute_place(*found);
+  return compute_place(
+      required_of(position(handle, compute_instance_tokens), Return::invalid_argument));
 }
 
 std::optional<MigPlace> mig_place_of(Device handle) {
@@ -97,7 +96,8 @@ std::optional<MigPlace> mig_place_of(Device handle) {
 }
 
 ComputeProfile MigQuery::compute_profile() const {
-  return mocknvml::compute_profile(partition, profile(), compute().profile).value();
+  return required_of(mocknvml::compute_profile(partition, profile(), compute().profile),
+                     Return::unknown);
 }
 
 MigQuery ask_instance(GpuInstance handle) {
@@ -112,9 +112,7 @@ MigQuery ask_instance(ComputeInstance handle) {
 
 MigQuery ask_mig_device(Device handle) {
   Session::get().state();
-  const std::optional<MigPlace> place = mig_place_of(handle);
-  require(place.has_value(), Return::invalid_argument);
-  return ask_compute_place(*place);
+  return ask_compute_place(required_of(mig_place_of(handle), Return::invalid_argument));
 }
 
 PartitionQuery ask_partition(Device device) {

@@ -52,7 +52,7 @@ std::uint32_t times_fed(const PartitionRecord &partition, const MigProfileRecord
 
 std::uint32_t free_places(const PartitionRecord &partition, const MigProfileRecord &profile) {
   std::uint32_t found = 0;
-  for (std::uint32_t start = 0; start < profile.starts.size; ++start) {
+  for (std::uint32_t start = 0; start < decltype(profile.starts)::size; ++start) {
     found += profile.starts.has(start) && is_free(partition, start, profile.size) ? 1 : 0;
   }
   return found;
@@ -151,7 +151,7 @@ std::optional<std::uint32_t> best_start(const PartitionRecord &partition, std::u
   const MigProfileRecord &wanted = partition.profiles[profile];
   std::optional<std::uint32_t> best;
   std::uint32_t most_left = 0;
-  for (std::uint32_t start = 0; start < wanted.starts.size; ++start) {
+  for (std::uint32_t start = 0; start < decltype(wanted.starts)::size; ++start) {
     if (!wanted.starts.has(start) || !is_free(partition, start, wanted.size)) {
       continue;
     }
