@@ -96,11 +96,13 @@ def layout_words(table: MigTable, layout: Layout) -> str:
 
 
 def _words(table: MigTable, wanted: WantedInstance) -> str:
-    profile = table.profiles.get(wanted.profile)
-    if profile is None:
-        return f"profile {wanted.profile}"
-    whole = profile.whole
-    words = profile.name
-    if whole is None or wanted.compute != (whole.id,):
-        words += f" ({compute_words(profile, wanted) or 'no compute instances'})"
+    words = _kind_words(table.profiles.get(wanted.profile), wanted)
     return words if wanted.start is None else f"{words} at {wanted.start}"
+
+
+def _kind_words(profile: GpuInstanceProfile | None, wanted: WantedInstance) -> str:
+    if profile is None:
+        return f"an instance of profile {wanted.profile}"
+    if profile.whole is not None and wanted.compute == (profile.whole.id,):
+        return profile.name
+    return f"{profile.name} ({compute_words(profile, wanted) or 'no compute instances'})"

@@ -68,7 +68,8 @@ class Blocked:
     obstacles: tuple[Obstacle, ...]
     """The fewest that would have to go."""
     now: Plan
-    """The largest part of the layout that can be had beside all that is held."""
+    """The largest part of the layout that can be had beside all that is held; of equal parts the
+    one with the least else beside it. Idle instances that are not wanted go."""
     nearest: str
     """Where that leads, in words."""
 

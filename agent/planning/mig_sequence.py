@@ -7,6 +7,7 @@ before whatever comes: so no step ever needs more room than the layouts before a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 
 from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement, WantedInstance
 from agent.planning.mig_arrange import Occupancy
@@ -54,10 +55,11 @@ def steps_to(
         else:
             gone, _ = occupancy.changes(instance, wanted.compute)
             going += sequence.destroyed(instance, gone)
-    for number, (wanted, place) in enumerate(places):
+    numbers = count(1)
+    for wanted, place in places:
         found = there.get((wanted.profile, place))
         if found is None:
-            coming += sequence.addition(wanted, place, number)
+            coming += sequence.addition(wanted, place, next(numbers))
         else:
             _, new = occupancy.changes(found, wanted.compute)
             coming += sequence.created(Existing(id=found.id), wanted.profile, new)

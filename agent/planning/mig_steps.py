@@ -1,8 +1,8 @@
 """Steps that change how one GPU is divided. Values: only ``agent.partition`` executes them.
 
 Each says what it changes and how that was before, so that it can be undone, and itself in a line.
-The driver numbers a GPU instance when it makes it (``reference`` of later steps to a new one is
-therefore a number of the plan's own), and refuses to destroy one that still has compute instances.
+The driver numbers a GPU instance only when it makes it: later steps call it by a number of the
+plan's own.
 """
 
 from __future__ import annotations

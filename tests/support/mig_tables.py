@@ -3,6 +3,8 @@
 Names, ids, sizes and placements are from consoles of the boards (`nvidia-smi mig -lgip`, `-lgipp`).
 """
 
+import re
+
 from agent.model.mig import (
     ComputeInstance,
     ComputeProfile,
@@ -93,18 +95,12 @@ BOARDS = {"A100": A100, "H100": H100, "A30": A30, "RTX PRO 6000": RTX_PRO_6000}
 
 def profile(board, name):
     """Find a profile by its name, or by as much of it as is unlike: `3g`, `1g+me`."""
-    size, plus, variant = name.partition("+")
-    matches = [
-        each
-        for each in board
-        if each.name == name or (each.name.split(".")[0], plus + variant) == (size, _suffix(each))
-    ]
-    return matches[0]
+    return next(each for each in board if name in (each.name, _short(each.name)))
 
 
-def _suffix(each):
-    _, plus, variant = each.name.partition("+")
-    return plus + variant
+def _short(name):
+    """Leave the memory out: `1g+me.all` of `1g.24gb+me.all`."""
+    return re.sub(r"\.\d+gb", "", name)
 
 
 def _parse(board, text):
