@@ -140,6 +140,7 @@ class _Search:
         unit = (1 << shift) + (profile.slices << _COMPUTE)
         if wanted not in self.options:
             self.options[wanted] = tuple(self._options(wanted))
+        # Of equal ways the first stays: instances and places come in one order, whoever asks.
         options = [(slices, slices + unit, *rest) for slices, *rest in self.options[wanted]]
         found: _States = {}
         if self.part:
@@ -158,8 +159,6 @@ class _Search:
                 known = found.get(after)
                 if known is None or total < known[0]:
                     found[after] = total, (*starts, start)
-                elif total == known[0]:
-                    found[after] = min(known, (total, (*starts, start)))
         return found
 
     def _options(self, wanted: WantedInstance) -> Iterator[tuple[int, int, int]]:

@@ -26,7 +26,7 @@ def plan_gpu(gpu: MigGpu, wanted: Layout) -> MigOutcome:
     reasons = faults(table, wanted or ()) if wanted is not None else ()
     if reasons:
         return _impossible(gpu, table, wanted or (), reasons)
-    occupancy = Occupancy(instances=gpu.instances if gpu.enabled else (), holders=gpu.holders)
+    occupancy = Occupancy(instances=gpu.instances, holders=gpu.holders)
     arrangement = arrange(table, occupancy, wanted or ())
     if arrangement is None:
         reason = f"{layout_words(table, wanted)} cannot lie beside each other"

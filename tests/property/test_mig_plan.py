@@ -5,7 +5,7 @@ from itertools import combinations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mig_machine import Machine, Rules, has, state_of
+from mig_rules import Machine, Rules, has, state_of
 from mig_tables import A30, A100, H100, RTX_PRO_6000, mig_gpu, profile
 
 from agent.model.mig import ComputeInstance, GpuInstance, WantedInstance

@@ -1,5 +1,7 @@
 """Worked cases of planning how a GPU is divided, on the tables of real boards."""
 
+from time import perf_counter
+
 import pytest
 from mig_tables import A30, A100, BOARDS, H100, RTX_PRO_6000, instances, layout, mig_gpu, profile
 
@@ -187,6 +189,35 @@ def test_only_the_fewest_holders_are_in_the_way():
     assert outcome.nearest == "1g.5gb at 0 + 1g.5gb at 1 + 1g.5gb at 2 + 1g.5gb at 6"
 
 
+def test_fewest_counts_what_is_lost_inside_an_instance_that_stays():
+    # The 3g at 0 holds more, but nothing of it would be left.
+    gpu = mig_gpu(A100, "3g@0:1,1,1 3g@4:2", held=[(10, 0), (10, 1), (10, 2), (11, 0)])
+
+    outcome = plan_gpu(gpu, layout(A100, "3g:2"))
+
+    assert [each.instance.id for each in outcome.obstacles] == [10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("board", "there", "held", "wanted", "nearest"),
+    [
+        # The one 1g+me a GPU can have is held: there is no second beside it.
+        (A100, "1g+me@0", (10, 0), "1g+me@6 3g", "1g.5gb+me at 0 + 3g.20gb at 4"),
+        # The held 1g does for the wanted one: the idle one is one too many.
+        (A100, "1g@0 1g@1 2g@2", (11, 0), "4g 2g 1g", "1g.5gb at 1 + 2g.10gb at 2"),
+        # As many slices, but two instances rather than one.
+        (A30, "2g@0", (10, 0), "2g+me 1g 1g", "2g.12gb at 0 + 1g.6gb at 2 + 1g.6gb at 3"),
+        # Slices count first.
+        (A100, "1g@0", (10, 0), "4g@0 2g 1g", "1g.5gb at 0 + 2g.10gb at 4"),
+    ],
+)
+def test_the_largest_part_is_had_beside_what_is_held(board, there, held, wanted, nearest):
+    outcome = plan_gpu(mig_gpu(board, there, [held]), layout(board, wanted))
+
+    assert isinstance(outcome, Blocked)
+    assert outcome.nearest == nearest
+
+
 def test_a_compute_instance_in_use_keeps_the_gpu_instance_around_it():
     outcome = plan_gpu(mig_gpu(A100, "3g@0:1,1,1", held=[(10, 1)]), layout(A100, "3g"))
 
@@ -272,3 +303,16 @@ def test_a_node_is_planned_gpu_by_gpu():
     outcomes = plan_node([fourth, third, second, first], wanted)
 
     assert [(each.gpu, type(each)) for each in outcomes] == [("GPU-1", Blocked), ("GPU-2", Plan)]
+
+
+def test_eight_gpus_are_planned_within_ten_milliseconds():
+    there = "1g@0 1g@1 1g@2 1g@3 1g@4 1g@5 1g@6"
+    gpus = [mig_gpu(A100, there, uuid=f"GPU-{n}", held=[(10, 0)] * (n % 2)) for n in range(8)]
+    wanted = {each.uuid: layout(A100, "1g+me 1g 1g 1g 3g@0") for each in gpus}
+
+    def seconds():
+        before = perf_counter()
+        assert len(plan_node(gpus, wanted)) == 8
+        return perf_counter() - before
+
+    assert min(seconds() for _ in range(20)) < 0.010
