@@ -207,8 +207,8 @@ def test_fewest_counts_what_is_lost_inside_an_instance_that_stays():
         (A100, "1g@0 1g@1 2g@2", (11, 0), "4g 2g 1g", "1g.5gb at 1 + 2g.10gb at 2"),
         # As many slices, but two instances rather than one.
         (A30, "2g@0", (10, 0), "2g+me 1g 1g", "2g.12gb at 0 + 1g.6gb at 2 + 1g.6gb at 3"),
-        # Slices count first.
-        (A100, "1g@0", (10, 0), "4g@0 2g 1g", "1g.5gb at 0 + 2g.10gb at 4"),
+        # Slices count first; the 2g at 2 leaves a 3g at 4.
+        (A100, "1g@0", (10, 0), "4g@0 2g 1g", "1g.5gb at 0 + 2g.10gb at 2"),
     ],
 )
 def test_the_largest_part_is_had_beside_what_is_held(board, there, held, wanted, nearest):
