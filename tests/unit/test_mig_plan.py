@@ -202,7 +202,7 @@ def test_fewest_counts_what_is_lost_inside_an_instance_that_stays():
     ("board", "there", "held", "wanted", "nearest"),
     [
         # The one 1g+me a GPU can have is held: there is no second beside it.
-        (A100, "1g+me@0", (10, 0), "1g+me@6 3g", "1g.5gb+me at 0 + 3g.20gb at 4"),
+        (A100, "1g+me@0", (10, 0), "1g+me@6 2g@4", "1g.5gb+me at 0 + 2g.10gb at 4"),
         # The held 1g does for the wanted one: the idle one is one too many.
         (A100, "1g@0 1g@1 2g@2", (11, 0), "4g 2g 1g", "1g.5gb at 1 + 2g.10gb at 2"),
         # As many slices, but two instances rather than one.
