@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from agent.config.mig import within_layouts
 from agent.config.own import ResourcePolicy
 from agent.config.schema import Config, DiscoveryStrategy, MigStrategy
 from agent.config.sharing import MPS_MAX_REPLICAS, ReplicatedResource, full_name
@@ -48,6 +49,11 @@ NOT_YET: tuple[NotYet, ...] = (
         asks=lambda c: bool(c.plumbline.cdi.feature_flags),
         instead="leave it out",
     ),
+    NotYet(
+        path="plumbline.mig.layout",
+        asks=lambda c: c.plumbline.mig.layout is not None,
+        instead="leave it out",
+    ),
 )
 
 # Read, checked and printed, and harmless to ignore: each only says how a feature is to behave
@@ -63,6 +69,11 @@ NO_EFFECT_YET: tuple[str, ...] = (
     "flags.gfd.machineTypeFile",
     "imex.required",
     "plumbline.cdi.disableHooks",
+    "plumbline.mig.layouts",
+    "plumbline.mig.file",
+    "plumbline.mig.allowReset",
+    "plumbline.mig.evict",
+    "plumbline.mig.drainDeadline",
     "run.nodeName",
 )
 
@@ -86,6 +97,7 @@ def find_clashes(config: Config, unread: Collection[str] = ()) -> list[Clash]:
         *_within_sharing(config),
         *_within_imex(config),
         *_within_placement(config),
+        *_within_mig(config),
     ]
     missing = [
         Clash(path=row.path, message=f"is not supported yet; {row.instead}")
@@ -145,6 +157,11 @@ def _within_sharing(config: Config) -> Iterator[Clash]:
 
 def _within_placement(config: Config) -> Iterator[Clash]:
     yield from _twice_named("plumbline.placement", config.plumbline.placement.resources)
+
+
+def _within_mig(config: Config) -> Iterator[Clash]:
+    for part, message in within_layouts(config.plumbline.mig):
+        yield Clash(path=f"plumbline.mig.{part}", message=message)
 
 
 def _twice_named(

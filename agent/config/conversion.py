@@ -39,6 +39,7 @@ _PLAIN_WORDS: dict[type[inspect.Type], str] = {
     inspect.IntType: "a whole number",
     inspect.FloatType: "a number",
     inspect.StructType: "a mapping",
+    inspect.DictType: "a mapping",
 }
 
 
@@ -157,6 +158,14 @@ def item_type(annotation: object) -> object:
     return next(iter(get_args(annotation)))
 
 
+def entry_types(annotation: object) -> tuple[object, object]:
+    """Return the types of a mapping's keys and values."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    key, value = get_args(annotation)
+    return key, value
+
+
 def is_optional(annotation: object) -> bool:
     """Return True when the setting may be left unset."""
     info = plain(annotation)
@@ -185,7 +194,7 @@ def render(value: object) -> str:
             return ""
         case bool():
             return "true" if value else "false"
-        case tuple():
+        case tuple() | dict():
             return ",".join(render(each) for each in value)
         case _:
             return str(value)

@@ -19,7 +19,7 @@ from msgspec import inspect
 from agent.config import conversion
 from agent.config.problems import Problem
 from agent.config.schema import Config
-from agent.config.section import ONE_OR_MANY, Section
+from agent.config.section import ONE_OR_MANY, Section, Words
 from agent.config.tree import RUN, is_section, leaves
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -122,18 +122,23 @@ def _read(reading: Reading, node: yaml.Node, annotation: object, path: str) -> o
         return _read_struct(reading, node, info.cls, path)
     if isinstance(info, inspect.VarTupleType):
         return _read_list(reading, node, chosen, path)
+    if isinstance(info, inspect.DictType):
+        return _read_map(reading, node, chosen, path)
     return _read_scalar(reading, node, chosen, path)
 
 
 def _alternative(node: yaml.Node, annotation: object) -> object:
     """Return the member of a union that a node of this kind can be; else the type itself."""
-    wanted: dict[type[yaml.Node], type[inspect.Type]] = {
-        yaml.MappingNode: inspect.StructType,
-        yaml.SequenceNode: inspect.VarTupleType,
+    wanted: dict[type[yaml.Node], tuple[type[inspect.Type], ...]] = {
+        yaml.MappingNode: (inspect.StructType, inspect.DictType),
+        yaml.SequenceNode: (inspect.VarTupleType,),
     }
     if isinstance(conversion.plain(annotation), inspect.UnionType):
         members = [(each, conversion.plain(each)) for each in get_args(annotation)]
-        kind = wanted.get(type(node), inspect.AnyType)
+        lone = (each for each, _ in members if conversion.form(each) == ONE_OR_MANY)
+        if isinstance(node, yaml.ScalarNode):
+            return next(lone, annotation)
+        kind = wanted.get(type(node), ())
         return next((each for each, info in members if isinstance(info, kind)), annotation)
     return annotation
 
@@ -153,6 +158,24 @@ def _read_struct(
                 node, _join(path, each.encode_name), f"is missing; expected {expected}"
             )
     return _MISSING if len(reading.problems) > before else section(**values)
+
+
+def _read_map(reading: Reading, node: yaml.Node, annotation: object, path: str) -> object:
+    """Return a mapping whose keys are the operator's own words."""
+    if not isinstance(node, yaml.MappingNode):
+        reading.complain(node, path, f"{_show(node)} is not {conversion.expectation(annotation)}")
+        return _MISSING
+    named, kind = conversion.entry_types(annotation)
+    before = len(reading.problems)
+    values: dict[object, object] = {}
+    for key, value in _pairs(reading, node, path):
+        inner = f"{path}[{key.value}]"
+        try:
+            values[conversion.check(key.value, named)] = _read(reading, value, kind, inner)
+            reading.places[inner] = reading.where(key)
+        except conversion.UnfitError as unfit:
+            reading.complain(key, inner, str(unfit))
+    return _MISSING if len(reading.problems) > before else Words(values)
 
 
 def _read_list(reading: Reading, node: yaml.Node, annotation: object, path: str) -> object:

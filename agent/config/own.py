@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from agent.config.mig import Mig
 from agent.config.section import AbsolutePath, Section
 from agent.config.sharing import ResourceName, full_name
 
@@ -146,6 +147,7 @@ class Plumbline(Section, frozen=True, kw_only=True):
     placement: PlacementRules = PlacementRules()
     nics: Nics = Nics()
     metrics: MetricsRules = MetricsRules()
+    mig: Mig = Mig()
     socket: AbsolutePath | None = LOCAL_SOCKET
     """Where `plumbline explain` asks the running agent; None: nowhere."""
 

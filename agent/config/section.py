@@ -5,7 +5,7 @@ The description in a ``Meta`` is what an error message says was expected.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,7 @@ GO_DURATION = "go-duration"
 ONE_OR_MANY = "one-or-many"
 
 Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\x00\n]*\Z", description="an absolute path")]
 
@@ -45,3 +46,17 @@ class Section(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
 ):
     """One mapping of a configuration file: camelCase keys there, snake_case fields here."""
+
+
+class Words(dict[Key, Item]):
+    """A mapping whose keys are the operator's own words; unchangeable, like a section."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Return a hash, which a mapping that cannot change may have."""
+        return hash(frozenset(self.items()))
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise AttributeError("a configuration cannot be changed")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse

@@ -56,4 +56,6 @@ def _walk(section: type[Section], prefix: str) -> Iterator[tuple[str, Leaf]]:
         if is_section(field.type):
             yield from _walk(field.type, path + ".")
         else:
-            yield path, Leaf(annotation=field.type, default=field.default)
+            made = field.default_factory
+            default = field.default if made is msgspec.NODEFAULT else made()
+            yield path, Leaf(annotation=field.type, default=default)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from agent.model.mig import ComputeInstance, GpuInstance, GpuInstanceProfile, WantedInstance
 from agent.planning.mig_arrange import Holders
-from agent.planning.mig_layout import Layout
+from agent.planning.mig_division import Division
 from agent.planning.mig_steps import MigStep
 
 
@@ -40,7 +40,7 @@ class Plan:
 
     gpu: str
     steps: tuple[MigStep, ...]
-    layout: Layout
+    layout: Division
     """What the GPU is divided into afterwards, every instance with its start."""
 
 

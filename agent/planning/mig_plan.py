@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from agent.model.mig import GpuInstance, WantedInstance
 from agent.planning.mig_arrange import Arrangement, Occupancy, arrange, arrange_part
-from agent.planning.mig_layout import (
-    Layout,
+from agent.planning.mig_division import (
+    Division,
     compute_name,
+    division_words,
     faults,
     largest_first,
-    layout_words,
     mended,
 )
 from agent.planning.mig_outcome import Blocked, Impossible, MigGpu, MigOutcome, Obstacle, Plan
@@ -20,7 +20,7 @@ from agent.planning.mig_room import MigTable, slices_of, table_of
 from agent.planning.mig_sequence import Places, mode_steps, steps_to
 
 
-def plan_gpu(gpu: MigGpu, wanted: Layout) -> MigOutcome:
+def plan_gpu(gpu: MigGpu, wanted: Division) -> MigOutcome:
     """Return how the GPU gets a layout; the same whatever the order of instances."""
     table = table_of(gpu.profiles)
     reasons = faults(table, wanted or ()) if wanted is not None else ()
@@ -29,7 +29,7 @@ def plan_gpu(gpu: MigGpu, wanted: Layout) -> MigOutcome:
     occupancy = Occupancy(instances=gpu.instances, holders=gpu.holders)
     arrangement = arrange(table, occupancy, wanted or ())
     if arrangement is None:
-        reason = f"{layout_words(table, wanted)} cannot lie beside each other"
+        reason = f"{division_words(table, wanted)} cannot lie beside each other"
         return _impossible(gpu, table, wanted or (), (reason,))
     obstacles = (
         *_whole_obstacles(gpu, wanted),
@@ -37,7 +37,7 @@ def plan_gpu(gpu: MigGpu, wanted: Layout) -> MigOutcome:
     )
     if obstacles:
         now = _possible_now(gpu, table, occupancy, wanted)
-        nearest = layout_words(table, now.layout)
+        nearest = division_words(table, now.layout)
         return Blocked(gpu=gpu.uuid, obstacles=obstacles, now=now, nearest=nearest)
     mode = mode_steps(gpu.uuid, enabled=gpu.enabled, pending=gpu.pending, wanted=wanted is not None)
     steps = steps_to(gpu.uuid, table, occupancy, arrangement.places)
@@ -47,7 +47,7 @@ def plan_gpu(gpu: MigGpu, wanted: Layout) -> MigOutcome:
     return Plan(gpu=gpu.uuid, steps=(*mode, *steps), layout=layout)
 
 
-def plan_node(gpus: Iterable[MigGpu], wanted: Mapping[str, Layout]) -> tuple[MigOutcome, ...]:
+def plan_node(gpus: Iterable[MigGpu], wanted: Mapping[str, Division]) -> tuple[MigOutcome, ...]:
     """Return the outcome for each GPU with a wanted layout, by UUID; those that have it already
     are left out. One GPU's outcome is never another's business.
     """
@@ -59,7 +59,7 @@ def plan_node(gpus: Iterable[MigGpu], wanted: Mapping[str, Layout]) -> tuple[Mig
     return tuple(each for each in outcomes if not isinstance(each, Plan) or each.steps)
 
 
-def _whole_obstacles(gpu: MigGpu, wanted: Layout) -> Iterator[Obstacle]:
+def _whole_obstacles(gpu: MigGpu, wanted: Division) -> Iterator[Obstacle]:
     if gpu.whole_holders and gpu.enabled != (wanted is not None):
         yield Obstacle(holders=gpu.whole_holders, instance=None, compute=None, name="the whole GPU")
 
@@ -85,7 +85,7 @@ def _name(table: MigTable, instance: GpuInstance, compute: int) -> str:
     return compute_name(profile, compute)
 
 
-def _possible_now(gpu: MigGpu, table: MigTable, occupancy: Occupancy, wanted: Layout) -> Plan:
+def _possible_now(gpu: MigGpu, table: MigTable, occupancy: Occupancy, wanted: Division) -> Plan:
     """Return the way to the largest part of the layout; MIG mode in effect stays as it is."""
     if not gpu.enabled:
         return Plan(gpu=gpu.uuid, steps=(), layout=None)
@@ -135,7 +135,7 @@ def _impossible(
         reasons=reasons,
         offers=tuple(f"{each.name} ({each.most})" for each in table.profiles.values()),
         nearest=nearest,
-        nearest_words=layout_words(table, nearest),
+        nearest_words=division_words(table, nearest),
     )
 
 

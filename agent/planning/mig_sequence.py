@@ -11,7 +11,7 @@ from itertools import count
 
 from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement, WantedInstance
 from agent.planning.mig_arrange import Occupancy
-from agent.planning.mig_layout import compute_name
+from agent.planning.mig_division import compute_name
 from agent.planning.mig_room import MigTable
 from agent.planning.mig_steps import (
     CreateComputeInstance,

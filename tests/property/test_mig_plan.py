@@ -5,8 +5,9 @@ from itertools import combinations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mig_boards import A30, A100, H100, RTX_PRO_6000
 from mig_rules import Machine, Rules, has, state_of
-from mig_tables import A30, A100, H100, RTX_PRO_6000, mig_gpu, profile
+from mig_tables import mig_gpu, profile
 
 from agent.model.mig import ComputeInstance, GpuInstance, WantedInstance
 from agent.planning.mig_outcome import Blocked, Impossible, Plan

@@ -1,7 +1,8 @@
 """What a divided GPU has room for."""
 
 import pytest
-from mig_tables import A30, A100, BOARDS, H100, RTX_PRO_6000, instances
+from mig_boards import A30, A100, H100, RTX_PRO_6000
+from mig_tables import BOARDS, instances
 
 from agent.planning.mig_room import room
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from agent.model.mig import GpuInstanceProfile, WantedInstance
 from agent.planning.mig_room import MigTable
 
-Layout: TypeAlias = tuple[WantedInstance, ...] | None
+Division: TypeAlias = tuple[WantedInstance, ...] | None
 """The GPU instances of a GPU in MIG mode; None: MIG mode off."""
 
 
@@ -88,7 +88,7 @@ def compute_words(profile: GpuInstanceProfile, wanted: WantedInstance) -> str:
     return ", ".join(compute_name(profile, each) for each in wanted.compute)
 
 
-def layout_words(table: MigTable, layout: Layout) -> str:
+def division_words(table: MigTable, layout: Division) -> str:
     """Return a layout in words: ``3g.20gb at 4 + 1g.5gb``."""
     if layout is None:
         return "MIG mode off"
