@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli import render
+from agent.cli import mig_change, mig_layouts, render
 from agent.cli.inspect import DriverRootOption, MachineOption
 from agent.cli.render import Format
 from agent.model.errors import ConfigError
@@ -24,6 +24,12 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.command(name="plan")(mig_change.plan)
+app.command(name="apply")(mig_change.apply)
+app.command(name="assert")(mig_change.assert_)
+app.command(name="export")(mig_layouts.export)
+app.command(name="layouts")(mig_layouts.layouts)
 
 Processes = dict[str, tuple[MigProcess, ...]]
 

@@ -157,7 +157,7 @@ def _read_facts(index: int, handle: Handle, *, uuid: str, address: PciAddress) -
         compute_capability=capability and f"{capability[0]}.{capability[1]}",
         serial=ask(pynvml.nvmlDeviceGetSerial, handle),
         minor=ask(pynvml.nvmlDeviceGetMinorNumber, handle),
-        module_id=_module_id(handle),
+        module_id=read_module_id(handle),
         board_id=ask(pynvml.nvmlDeviceGetBoardId, handle),
         memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
         memory_numa_node=_memory_numa_node(ask, handle),
@@ -175,7 +175,8 @@ def _read_facts(index: int, handle: Handle, *, uuid: str, address: PciAddress) -
     )
 
 
-def _module_id(handle: Handle) -> int | None:
+def read_module_id(handle: Handle) -> int | None:
+    """Return a GPU's place on the baseboard; None where the driver tells none."""
     module = ctypes.c_uint()
     # Given a reference, pynvml fills it and returns the code instead of raising.
     code = pynvml.nvmlDeviceGetModuleId(handle, ctypes.byref(module))

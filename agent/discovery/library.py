@@ -80,6 +80,11 @@ class Session:
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
 
+    def reopen(self) -> None:
+        """Start NVML again after ``close``. Raises as the constructor does."""
+        with faults.translated("starting NVML"):
+            pynvml.nvmlInit()
+
     def __enter__(self) -> Self:
         """Return the session itself."""
         return self

@@ -4,7 +4,10 @@
     |-- ConfigError       the operator's input: a flag, a file, a profile, a capture
     |-- HardwareError     the machine: no driver, a lost GPU, a refused call
     |   |-- NoDriverError    there is no driver to ask (commands exit 3)
-    |   `-- DriverReplacedError   the loaded driver library is no longer the node's
+    |   |-- DriverReplacedError   the loaded driver library is no longer the node's
+    |   |-- RolledBackError  a change failed and was undone (commands exit 5)
+    |   `-- HalfDoneError    a change failed and could not be undone (commands exit 6)
+    |-- BusyError         what is in use stands in the way; nothing was changed (commands exit 4)
     |-- KubeletError      the kubelet or its directory
     `-- ClusterError      the API server
 
@@ -37,6 +40,24 @@ class NoDriverError(HardwareError):
 
 class DriverReplacedError(HardwareError):
     """Another driver library was installed: only a new process can load it."""
+
+
+class RolledBackError(HardwareError):
+    """A change failed; all of it was undone."""
+
+    exit_code = 5
+
+
+class HalfDoneError(HardwareError):
+    """A change failed and could not be undone; it is written down, to be finished later."""
+
+    exit_code = 6
+
+
+class BusyError(PlumblineError):
+    """What is in use stands in the way; nothing was changed."""
+
+    exit_code = 4
 
 
 class KubeletError(PlumblineError):

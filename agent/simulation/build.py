@@ -26,6 +26,7 @@ from agent.simulation import (
     render_numa,
     render_pci,
     render_proc,
+    render_tools,
 )
 from agent.simulation import entries as rendering
 from agent.simulation.driver import Driver
@@ -69,6 +70,7 @@ def render(spec: MachineSpec) -> Iterator[Entry]:
     yield from render_numa.render(spec)
     yield from render_proc.render(spec)
     yield from render_dev.render(spec)
+    yield from render_tools.render()
     if spec.overrides:
         yield File("etc/plumbline/locality.yaml", locality.render(spec.overrides))
 

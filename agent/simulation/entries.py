@@ -14,6 +14,7 @@ class File:
 
     path: str
     content: bytes
+    executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,11 @@ def write(folder: Path, entries: Iterable[Entry]) -> None:
         path = f"{base}/{entry.path}"
         _make_parents(path.rpartition("/")[0], made)
         match entry:
-            case File(content=content):
+            case File(content=content, executable=executable):
                 with open(path, "wb", buffering=0) as file:  # noqa: PTH123 - thousands of files
                     file.write(content)
+                    if executable:
+                        os.fchmod(file.fileno(), 0o755)
             case Link(path=at, target=target):
                 os.symlink(relative(at, target), path)  # noqa: PTH211 - thousands of links
             case DeviceNode():

@@ -1,0 +1,94 @@
+"""Reads every GPU as far as dividing it goes, also while MIG mode is off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pynvml
+
+from agent.discovery.faults import optional, translated
+from agent.discovery.gpus import parse_address, read_module_id
+from agent.discovery.mig import read_instances, read_processes, read_profiles
+from agent.model.inventory import PciAddress
+from agent.model.mig import GpuInstance, GpuInstanceProfile, MigProcess
+
+# From Hopper on a GPU changes its mode at once; Ampere's with its next reset (MIG user guide).
+_LIVE_FROM = (9, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigReading:
+    """How one GPU is divided, and what it could be divided into."""
+
+    index: int
+    uuid: str
+    address: PciAddress
+    module_id: int | None
+    model: str
+    """Product name."""
+    device_id: int
+    """PCI device id above the vendor's: 0x233010DE."""
+    subsystem_id: int
+    capable: bool
+    """Whether it can do MIG."""
+    enabled: bool
+    """MIG mode in effect."""
+    pending: bool
+    """MIG mode after the next reset."""
+    needs_reset: bool
+    """A change of the mode waits for a reset of the GPU."""
+    profiles: tuple[GpuInstanceProfile, ...]
+    """Drivers up to 535 tell them only while MIG mode is on."""
+    instances: tuple[GpuInstance, ...]
+    processes: tuple[MigProcess, ...]
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return f"GPU {self.index} ({self.model})"
+
+
+def read_mig_gpus() -> tuple[MigReading, ...]:
+    """Read every GPU that answers. Raises HardwareError when one that can do MIG fails midway.
+
+    A GPU that is lost is left out: nobody can divide it.
+    """
+    with translated("counting GPUs"):
+        count = pynvml.nvmlDeviceGetCount()
+    found = (read_mig_gpu(index) for index in range(count))
+    return tuple(each for each in found if each is not None)
+
+
+def read_mig_gpu(index: int) -> MigReading | None:
+    """Read one GPU; None when it is lost. Raises HardwareError when it fails midway."""
+    try:
+        gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid = pynvml.nvmlDeviceGetUUID(gpu)
+    except pynvml.NVMLError_GpuIsLost:
+        return None
+    with translated(f"reading how GPU {index} is divided"):
+        return _read(gpu, index, uuid)
+
+
+def _read(gpu: Any, index: int, uuid: str) -> MigReading:  # noqa: ANN401 - a handle of pynvml's
+    bus = pynvml.nvmlDeviceGetPciInfo(gpu)
+    modes = optional(pynvml.nvmlDeviceGetMigMode, gpu)
+    enabled = modes is not None and bool(modes[0])
+    profiles = read_profiles(gpu) if modes is not None else ()
+    capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, gpu)
+    return MigReading(
+        index=index,
+        uuid=uuid,
+        address=parse_address(bus.busId),
+        module_id=read_module_id(gpu),
+        model=pynvml.nvmlDeviceGetName(gpu),
+        device_id=bus.pciDeviceId,
+        subsystem_id=bus.pciSubSystemId,
+        capable=modes is not None,
+        enabled=enabled,
+        pending=modes is not None and bool(modes[1]),
+        needs_reset=capability is None or tuple(capability) < _LIVE_FROM,
+        profiles=profiles,
+        instances=read_instances(gpu, profiles) if enabled else (),
+        processes=optional(read_processes, gpu) or (),
+    )

@@ -1,0 +1,167 @@
+"""What is being changed, on disk from before the first Step until after the last.
+
+A journal says how each GPU was divided and how it is to be. That is all a later process needs: it
+looks at what is there and plans from that, whichever Step was under way. The Steps written after
+it are for people. A process that is killed loses nothing that it wrote; only the start and the
+change of mind to go back are forced to the disk, since a node that loses power loses its
+instances with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from agent.model.errors import HardwareError
+from agent.model.mig import WantedInstance
+
+SUFFIX = ".journal"
+_SCRATCH = ".tmp"
+_VERSION = 1
+# Between writing a beginning and giving it its name lie milliseconds.
+_DEAD_S = 3600.0
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """How one GPU was divided, and how it is to be; every instance with its start.
+
+    None: MIG mode off.
+    """
+
+    gpu: str
+    before: tuple[WantedInstance, ...] | None
+    after: tuple[WantedInstance, ...] | None
+
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    pid: int
+    turns: tuple[Turn, ...]
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    doing: str | None = None
+    done: str | None = None
+    back: str | None = None
+    """Why the change is being undone."""
+
+
+class Journal:
+    """A change that has begun and not ended."""
+
+    def __init__(self, path: Path, turns: tuple[Turn, ...], *, back: bool = False) -> None:
+        """Describe a journal that lies at ``path``."""
+        self.path = path
+        self.turns = turns
+        self.back = back
+        """True once it was decided to go back."""
+
+    @classmethod
+    def begin(cls, folder: Path, turns: tuple[Turn, ...]) -> Self:
+        """Write down what is about to be changed. Raises HardwareError when that fails."""
+        path = folder / f"{secrets.token_hex(6)}{SUFFIX}"
+        head = _Head(version=_VERSION, pid=os.getpid(), turns=turns)
+        with _explained(path):
+            scratch = path.with_suffix(_SCRATCH)
+            _write(scratch, msgspec.json.encode(head) + b"\n", os.O_CREAT | os.O_EXCL)
+            scratch.rename(path)
+            _sync(folder)
+        return cls(path, turns)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return the journal at ``path``; None when it has ended meanwhile.
+
+        Raises HardwareError when it cannot be read: what was begun is not known then.
+        """
+        with _explained(path):
+            try:
+                lines = path.read_bytes().splitlines()
+            except FileNotFoundError:
+                return None
+            head = msgspec.json.decode(lines[0] if lines else b"", type=_Head)
+            if head.version != _VERSION:
+                raise HardwareError(
+                    f"{path}: version {head.version} is another program's; finish the change with"
+                    " the program that began it"
+                )
+        return cls(path, head.turns, back=any(_turns_back(line) for line in lines[1:]))
+
+    def doing(self, step: str) -> None:
+        """Write down that a Step begins."""
+        self._note(_Line(doing=step))
+
+    def done(self, step: str) -> None:
+        """Write down that the driver was seen to have done it."""
+        self._note(_Line(done=step))
+
+    def go_back(self, reason: str) -> None:
+        """Write down that from now on everything is undone."""
+        self._note(_Line(back=reason), durable=True)
+        self.back = True
+
+    def end(self) -> None:
+        """Remove it: the change is complete, or completely undone."""
+        with _explained(self.path):
+            self.path.unlink(missing_ok=True)
+
+    def _note(self, line: _Line, *, durable: bool = False) -> None:
+        with _explained(self.path):
+            _write(self.path, msgspec.json.encode(line) + b"\n", os.O_APPEND, durable=durable)
+
+
+def journals(folder: Path) -> tuple[Path, ...]:
+    """Return the journals in a folder, in one order. Raises HardwareError."""
+    with _explained(folder):
+        return tuple(sorted(folder.glob(f"*{SUFFIX}"))) if folder.is_dir() else ()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes left that died before they began anything. Raises HardwareError."""
+    with _explained(folder):
+        for path in folder.glob(f"*{_SCRATCH}"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _DEAD_S:
+                    path.unlink()
+
+
+def _turns_back(line: bytes) -> bool:
+    try:
+        return msgspec.json.decode(line, type=_Line).back is not None
+    except msgspec.DecodeError:
+        return False  # the last line of a process that died while writing it
+
+
+def _write(path: Path, text: bytes, flags: int, *, durable: bool = True) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+    try:
+        written = os.write(descriptor, text)
+        if written != len(text):
+            raise OSError(28, f"only {written} of {len(text)} bytes were written")
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, msgspec.DecodeError) as error:
+        raise HardwareError(f"{path}: {error}") from error

@@ -1,0 +1,79 @@
+"""Finishes what a process began that died: forward, or back where that fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.model.errors import BusyError, HardwareError
+from agent.partition.execute import lead_to
+from agent.partition.journal import Journal, journals, sweep
+from agent.partition.locks import locked
+from agent.partition.reset import Reset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What became of one unfinished change."""
+
+    journal: Path
+    gpus: tuple[str, ...]
+    outcome: str
+    """``finished``, ``undone``, ``stuck``, or ``waits`` while another process has the GPUs."""
+    reason: str | None = None
+
+
+def recover(
+    folder: Path, reset: Reset | None, *, mine: frozenset[str] = frozenset()
+) -> tuple[Recovered, ...]:
+    """Lead every GPU of an unfinished change to where it was to be, else to where it was.
+
+    ``mine`` are GPUs that the caller has locked.
+
+    What cannot be led either way stays written down and is tried again the next time. Raises
+    HardwareError when a journal cannot be read.
+    """
+    if not folder.is_dir():
+        return ()
+    sweep(folder)
+    found = (_recover(path, folder, reset, mine) for path in journals(folder))
+    return tuple(each for each in found if each is not None)
+
+
+def _recover(
+    path: Path, folder: Path, reset: Reset | None, mine: frozenset[str]
+) -> Recovered | None:
+    journal = Journal.read(path)
+    if journal is None:
+        return None
+    gpus = tuple(turn.gpu for turn in journal.turns)
+    try:
+        with locked(folder, {*gpus} - mine):
+            # It may have ended between being read and being locked.
+            fresh = Journal.read(path)
+            if fresh is None:
+                return None
+            outcome, reason = _finish(fresh, reset)
+    except BusyError as error:
+        outcome, reason = "waits", str(error)
+    return Recovered(journal=path, gpus=gpus, outcome=outcome, reason=reason)
+
+
+def _finish(journal: Journal, reset: Reset | None) -> tuple[str, str | None]:
+    reason: str | None = None
+    if not journal.back:
+        try:
+            lead_to(journal, reset, {turn.gpu: turn.after for turn in journal.turns})
+        except (BusyError, HardwareError) as error:
+            reason = str(error)
+        else:
+            journal.end()
+            return "finished", None
+    try:
+        if reason is not None:
+            journal.go_back(reason)
+        lead_to(journal, reset, {turn.gpu: turn.before for turn in journal.turns})
+    except (BusyError, HardwareError) as error:
+        return "stuck", f"{reason}; {error}" if reason else str(error)
+    journal.end()
+    return "undone", reason
