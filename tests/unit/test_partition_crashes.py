@@ -68,8 +68,8 @@ def test_killed_at_any_moment_it_is_finished_or_undone_by_the_next_process(dgx):
     found = trials(dgx, BEFORE, AFTER, "kill_everywhere")
 
     assert len(found["before"]["at_work"]) == 1
-    # 11 steps: around each call and before each line of the journal, and its begin and end.
-    assert len(found["trials"]) > 4 * 11
+    # 11 steps: around each call, before each line of the journal, and its begin and end.
+    assert len(found["trials"]) > 3 * 11
     for trial in found["trials"]:
         assert_whole(found, trial)
         if trial["outcomes"]:
@@ -82,7 +82,7 @@ def test_killed_at_any_moment_it_is_finished_or_undone_by_the_next_process(dgx):
 
 
 def test_killed_again_while_it_is_finished_it_is_finished_all_the_same(dgx):
-    found = trials(dgx, BEFORE, AFTER, "kill_recovery_everywhere", 24)
+    found = trials(dgx, BEFORE, AFTER, "kill_recovery_everywhere", 19)
 
     assert len(found["trials"]) > 10
     for trial in found["trials"]:
@@ -111,7 +111,7 @@ def test_whatever_call_fails_everything_is_put_back(dgx, code, raised):
 def test_a_disk_that_fails_leaves_the_gpus_whole(dgx):
     found = trials(dgx, BEFORE, AFTER, "fail_disk", errno.ENOSPC)
 
-    assert len(found["trials"]) > 2 * 11
+    assert len(found["trials"]) > 11
     for trial in found["trials"]:
         assert trial["divided"] in [found["before"]["divided"], found["after"]["divided"]]
         assert trial["at_work"] == found["before"]["at_work"]
@@ -122,6 +122,6 @@ def test_a_gpu_that_needs_a_reset_is_left_in_no_mode_between(dgx_a100):
 
     assert found["after"]["divided"]["0"] == [[9, 0, [2]]]
     # Three steps and a reset.
-    assert len(found["trials"]) > (4 * 3 + 2) // 3
+    assert len(found["trials"]) > (3 * 3 + 2) // 3
     for trial in found["trials"]:
         assert_whole(found, trial)
