@@ -1,4 +1,4 @@
-"""Read-only checks of MIG on a machine with a GPU that can do it; skipped with the reason elsewhere."""
+"""Read-only checks of MIG where a GPU can do it; skipped with the reason elsewhere."""
 
 import re
 import subprocess
