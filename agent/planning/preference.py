@@ -87,10 +87,9 @@ def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:
     held = ledger.held
     return tuple(
         device.gpu
-        for resource, devices in catalog.resources.items()
-        if not catalog.is_divided(resource)
+        for devices in catalog.resources.values()
         for device in devices
-        if device.healthy and device.id not in held
+        if device.healthy and not device.is_share and device.id not in held
     )
 
 
