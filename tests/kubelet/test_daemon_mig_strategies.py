@@ -13,7 +13,10 @@ KIND = "k8s.device-plugin.nvidia.com/gpu"
 
 
 async def admit(node, resource, count=1, name="p"):
-    """Admit a pod; return the ids it got and what its container is told."""
+    """Admit a pod once enough is there; return the ids it got and what its container is told."""
+    await node.kubelet.devices(
+        resource, lambda now: sum(d.healthy for d in now.values()) >= count, timeout_s=20
+    )
     pod = Pod(name=name, containers=(Container(name="main", requests={resource: count}),))
     (allocated,) = await node.kubelet.admit(pod)
     return sorted(allocated.device_ids), allocated.allocation
