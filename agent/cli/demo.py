@@ -21,7 +21,7 @@ from rich.console import Console
 from agent.cli import demo_tables
 from agent.cli.inspect import look
 from agent.model.inventory import Inventory
-from agent.planning.catalog import GPU_RESOURCE
+from agent.planning.strategy import GPU_RESOURCE
 from deviceplugin.standin.admission import TopologyRules
 from deviceplugin.standin.kubelet import Kubelet
 from deviceplugin.standin.numa import Numa, Policy

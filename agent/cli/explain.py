@@ -79,6 +79,7 @@ def _lines(decision: Mapping[str, Any]) -> Iterator[str]:
     yield f"decision {decision['number']}, {moment}: {decision['resource']} for {whose}"
     yield _question(decision)
     yield from answers.lines(decision["answer"])
+    yield from map(_instance, decision["instances"])
     if not decision["allocated"]:
         yield "not allocated: the pod was rejected, or the kubelet is still at it"
         return
@@ -89,6 +90,16 @@ def _lines(decision: Mapping[str, Any]) -> Iterator[str]:
     if decision["better"] is not None:
         yield "better on the node:"
         yield from (f"  {line}" for line in answers.lines(decision["better"]))
+
+
+def _instance(instance: Mapping[str, Any]) -> str:
+    first, size = instance["start"], instance["size"]
+    slices = f"slice {first}" if size == 1 else f"slices {first} to {first + size - 1}"
+    return (
+        f"{instance['uuid']}: {instance['profile']} of GPU {instance['gpu']}, {slices}"
+        f" (GPU instance {instance['gpu_instance']}, compute instance"
+        f" {instance['compute_instance']})"
+    )
 
 
 def _nics(nics: Mapping[str, Any] | None) -> Iterator[str]:

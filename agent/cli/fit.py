@@ -145,8 +145,9 @@ def _stock(found: Inventory, *, held: Collection[str]) -> Stock:
     """Return the GPUs as an agent with default settings would list them to the kubelet."""
     from agent.config.schema import Flags  # noqa: PLC0415
     from agent.planning.affinity import Stock  # noqa: PLC0415
-    from agent.planning.catalog import GPU_RESOURCE, build_catalog  # noqa: PLC0415
+    from agent.planning.catalog import build_catalog  # noqa: PLC0415
     from agent.planning.health import Health  # noqa: PLC0415
+    from agent.planning.strategy import GPU_RESOURCE  # noqa: PLC0415
 
     devices = build_catalog(found, Health(), flags=Flags()).resources[GPU_RESOURCE]
     return Stock(

@@ -119,12 +119,20 @@ def xid(
     folder: FolderArgument,
     gpu: GpuArgument,
     code: Annotated[int, typer.Argument(metavar="CODE", min=1, help="The Xid error's number.")],
+    instance: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            "--instance",
+            metavar="GI CI",
+            help="The GPU instance and the compute instance it is on; the whole GPU when left out.",
+        ),
+    ] = None,
 ) -> None:
-    """Make the driver report an Xid error on a GPU.
+    """Make the driver report an Xid error on a GPU, or on one of its MIG instances.
 
     Example: plumbline machine xid /tmp/dgx 3 48
     """
-    machines.inject_xid(folder, gpu, code)
+    machines.inject_xid(folder, gpu, code, instance=instance)
 
 
 @app.command()

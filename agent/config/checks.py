@@ -25,11 +25,6 @@ class NotYet:
 # A feature that gets built deletes its row.
 NOT_YET: tuple[NotYet, ...] = (
     NotYet(
-        path="flags.migStrategy",
-        asks=lambda c: c.flags.mig_strategy is not MigStrategy.NONE,
-        instead="use none",
-    ),
-    NotYet(
         path="flags.deviceDiscoveryStrategy",
         asks=lambda c: (
             c.flags.device_discovery_strategy in {DiscoveryStrategy.TEGRA, DiscoveryStrategy.VFIO}

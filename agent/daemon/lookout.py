@@ -68,9 +68,11 @@ class Lookout:
         if self._watch is None:
             # Before the look, so that nothing falls between the two.
             watch = Watch(self._session, self._notify, look_every_s=every_s)
+            watch.dev_root = self._dev_root(config)
             watch.start()
             self._watch = watch
         self._watch.look_every_s = every_s
+        self._watch.dev_root = self._dev_root(config)
         return self._session
 
     def _read_overrides(self, config: Config) -> Mapping[frozenset[str], Distance]:

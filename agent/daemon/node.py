@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from agent.config.schema import Config
@@ -24,6 +24,7 @@ from agent.model.errors import DriverReplacedError, NoDriverError, PlumblineErro
 from agent.model.machine import Machine
 from agent.planning.health import Health
 from agent.planning.snapshot import Snapshot, build_snapshot
+from agent.planning.strategy import in_mig_mode
 from agent.telemetry import logs
 
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -83,6 +84,8 @@ class Node:
         self.ledger = Ledger()
         """Who holds what, as far as is known at this moment."""
         self._health = Health()
+        self._changing: Mapping[str, str] = {}
+        self._unplaced: list[XidEvent] = []
         self._settling = False
         self._stirred = asyncio.Event()
         self._fresh_until_s = 0.0
@@ -138,6 +141,21 @@ class Node:
             self._config = config
         self._wanted.set()
 
+    def change(self, reasons: Mapping[str, str]) -> None:
+        """Take in which GPUs are being divided anew from now on, by UUID, each with the reason.
+
+        They are offered as unhealthy at once. One that is named no longer returns with the next
+        look, in one message: before it, what is known of the GPU is what it was.
+        """
+        self._changing = dict(reasons)
+        if self.snapshot is None:
+            return
+        changing = {**self.snapshot.changing, **reasons}
+        if changing != self.snapshot.changing:
+            self._swap(self.snapshot.with_state(self._health, self.ledger, changing=changing))
+        if changing != reasons:
+            self.refresh()
+
     def granted(self, resource: str, devices: Sequence[str]) -> None:
         """Take in what an Allocate gave away."""
         now_s = asyncio.get_running_loop().time()
@@ -161,8 +179,8 @@ class Node:
     def note(self, observation: Observation) -> None:
         """Take in what the watch saw."""
         match observation:
-            case XidEvent(uuid=uuid, xid=xid):
-                self._note_xid(uuid, xid)
+            case XidEvent():
+                self._note_xid(observation)
             case GpusChanged():
                 logs.event("gpus_changed")
                 self.refresh()
@@ -177,14 +195,46 @@ class Node:
                 logs.error("watch_failed", reason=reason)
                 self.refresh()
 
-    def _note_xid(self, uuid: str, xid: int) -> None:
+    def _note_xid(self, event: XidEvent) -> None:
         ignored = ignored_xids(self._config.plumbline)
-        if xid in ignored:
+        if event.xid in ignored:
             # An application can raise these as fast as it likes.
-            logs.debug("xid_ignored", gpu=uuid, xid=xid)
+            logs.debug("xid_ignored", gpu=event.uuid, xid=event.xid)
             return
-        logs.warning("xid", gpu=uuid, xid=xid)
-        self._apply(self._health.after_xid(uuid, xid, ignored))
+        struck = self._struck(event)
+        logs.warning("xid", gpu=event.uuid, xid=event.xid, struck=struck or "an unknown instance")
+        if not struck:
+            self._unplaced.append(event)
+            self.refresh()
+        self._mark(struck, event.xid)
+
+    def _struck(self, event: XidEvent) -> tuple[str, ...]:
+        """Return the UUIDs of what an Xid is about; none for an instance that is not known."""
+        if event.gpu_instance is None:
+            return (event.uuid,)
+        if self.snapshot is None:
+            return ()
+        gpu = self.snapshot.gpu(event.uuid)
+        if gpu is not None and in_mig_mode(gpu) and gpu.partition is None:
+            # Its instances cannot be seen, and must not be given for sound.
+            return (event.uuid,)
+        found = self.snapshot.instances_at(event.uuid, event.gpu_instance, event.compute_instance)
+        return tuple(each.uuid for each in found)
+
+    def _mark(self, struck: Iterable[str], xid: int) -> None:
+        health = self._health
+        for uuid in struck:
+            health = health.after_xid(uuid, xid, ())
+        self._apply(health)
+
+    def _place_xids(self) -> None:
+        """Mark instances that had an Xid before they were seen: one look after it they are."""
+        unplaced, self._unplaced = self._unplaced, []
+        for event in unplaced:
+            struck = self._struck(event)
+            if not struck:
+                logs.warning("xid_unattributed", xid=event.xid, reason="its instance is no more")
+            self._mark(struck, event.xid)
 
     def _note_failure(self, error: Exception, failures: int) -> None:
         what = (
@@ -262,7 +312,10 @@ class Node:
         self._health = _merged(self._health, ready.health)
         await self._account()
         await self._prepared(ready)
-        self._swap(ready.with_state(self._health, self.ledger))
+        # What changes now, and what did when the look began: the look may not have seen its end.
+        changing = {**ready.changing, **self._changing}
+        self._swap(ready.with_state(self._health, self.ledger, changing=changing))
+        self._place_xids()
 
     async def _found(self) -> Snapshot:
         """Return what a look found, once this instance is in charge and it is still true."""
@@ -280,17 +333,31 @@ class Node:
         self._looking = True
         slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
         try:
-            return await in_thread(self._read, self._config, self._health, self.snapshot)
+            return await in_thread(
+                self._read, self._config, self._health, self.snapshot, self._changing
+            )
         finally:
             slow.cancel()
 
-    def _read(self, config: Config, health: Health, previous: Snapshot | None) -> Snapshot:
+    def _read(
+        self,
+        config: Config,
+        health: Health,
+        previous: Snapshot | None,
+        changing: Mapping[str, str],
+    ) -> Snapshot:
         try:
             inventory = self._lookout.look(config)
         finally:
             # Said by the thread itself: it may outlive the task that waited for it.
             self._looking = False
-        return build_snapshot(config, inventory, health.with_driver_fault(None), previous=previous)
+        return build_snapshot(
+            config,
+            inventory,
+            health.with_driver_fault(None),
+            previous=previous,
+            changing=changing,
+        )
 
     async def _prepared(self, ready: Snapshot) -> None:
         try:

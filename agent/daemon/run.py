@@ -198,7 +198,8 @@ class Daemon:
             gpus=len(snapshot.inventory.gpus),
             resources=tuple(snapshot.catalog.resources) or "none",
             unhealthy=_unhealthy(snapshot) or "none",
-            nameless=tuple(f"{g.uuid} ({g.name})" for g in snapshot.catalog.nameless) or "none",
+            left_out=tuple(f"{each.gpu.uuid} ({each.reason})" for each in snapshot.catalog.left_out)
+            or "none",
             warnings=len(snapshot.inventory.warnings),
         )
         self._plugins.offer(offered_devices(snapshot.catalog))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from dataclasses import replace
+from functools import cached_property
 
 from agent.model.inventory import FeatureNodes
 from agent.model.machine import Machine
+from agent.model.mig import GpuInstance, Partition
 
 # What every CUDA program opens beside its GPU's own node, in the driver's order.
 CONTROL_NODES = (
@@ -14,6 +18,12 @@ CONTROL_NODES = (
     "/dev/nvidia-uvm-tools",
     "/dev/nvidia-modeset",
 )
+
+
+CAPABILITY_FOLDER = "/dev/nvidia-caps"
+# The driver's table of capability minors: a line for each instance there could ever be.
+_MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
+_ACCESS = re.compile(r"^(gpu\d+/gi\d+(?:/ci\d+)?)/access (\d+)$", re.MULTILINE)
 
 
 class DeviceNodes:
@@ -64,6 +74,34 @@ class DeviceNodes:
             gdrcopy=self._matching("/dev", "gdrdrv"),
         )
 
+    def with_access(self, partition: Partition, minor: int | None) -> Partition:
+        """Return how a GPU is divided, with the nodes that open its instances, if they exist."""
+        if minor is None:
+            return partition
+        found = (self._opened(instance, f"gpu{minor}") for instance in partition.instances)
+        return replace(partition, instances=tuple(found))
+
+    def _opened(self, instance: GpuInstance, gpu: str) -> GpuInstance:
+        name = f"{gpu}/gi{instance.id}"
+        compute = tuple(
+            replace(each, access_node=self._access_node(f"{name}/ci{each.id}"))
+            for each in instance.compute
+        )
+        return replace(instance, compute=compute, access_node=self._access_node(name))
+
+    def _access_node(self, name: str) -> str | None:
+        number = self._capabilities.get(name)
+        node = f"{CAPABILITY_FOLDER}/nvidia-cap{number}"
+        return node if number is not None and self._exists(node) else None
+
+    @cached_property
+    def _capabilities(self) -> dict[str, str]:
+        try:
+            table = self._machine.path(_MIG_MINORS).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return {}
+        return dict(_ACCESS.findall(table))
+
     def _matching(self, folder: str, pattern: str) -> tuple[str, ...]:
         """Return the nodes of a folder by name, 2 before 10."""
         found = self._machine.path(self._dev_root + folder).glob(pattern)
@@ -72,6 +110,15 @@ class DeviceNodes:
 
     def _exists(self, node: str) -> bool:
         return self._machine.path(self._dev_root + node).exists()
+
+
+def capability_nodes(machine: Machine, dev_root: str) -> tuple[str, ...]:
+    """Return what there is in the folder of capability nodes, by name."""
+    folder = machine.path(dev_root.rstrip("/") + CAPABILITY_FOLDER)
+    try:
+        return tuple(sorted(entry.name for entry in folder.iterdir()))
+    except OSError:
+        return ()
 
 
 def _by_number(name: str) -> tuple[int, str]:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import pynvml
 
+from agent.discovery.device_nodes import capability_nodes
 from agent.discovery.faults import explain, optional, translated
 from agent.discovery.gpus import Handle
 from agent.discovery.library import Session
-from agent.discovery.mig import device_uuids
+from agent.discovery.mig import device_uuids, known_instance
 
 # How long one wait lasts: also the longest a stop waits for a thread that NVML lets go.
 WAIT_MS = 500
@@ -29,10 +30,15 @@ CALM_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XidEvent:
-    """The driver reported a critical error on a GPU."""
+    """The driver reported a critical error on a GPU, or on a part of one."""
 
     uuid: str
+    """Of the GPU."""
     xid: int
+    gpu_instance: int | None = None
+    """None: the whole GPU."""
+    compute_instance: int | None = None
+    """None: every one in the GPU instance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,8 @@ class Watch:
     ) -> None:
         """Prepare to watch the GPUs of an open session."""
         self.look_every_s = look_every_s
+        self.dev_root = "/"
+        """Where the node's /dev is mounted for us."""
         self._session = session
         self._notify = notify
         self._stop = threading.Event()
@@ -91,7 +99,7 @@ class Watch:
         Raises HardwareError (NoDriverError) when the driver does not let us.
         """
         with translated("watching the GPUs"):
-            known = _fingerprint(self._session)
+            known = self._fingerprint()
             events = _EventSet(self._notify)
         self._threads = [
             threading.Thread(target=self._listen, args=(events,), name="nvml-events", daemon=True),
@@ -162,7 +170,7 @@ class Watch:
                 continue
             looked = time.monotonic()
             try:
-                seen = _fingerprint(self._session)
+                seen = self._fingerprint()
             except pynvml.NVMLError as error:
                 # Told once: the driver as a whole has stopped answering.
                 seen = ("driver", error.value)
@@ -170,6 +178,11 @@ class Watch:
                 known = seen
                 self._changed.set()
                 self._notify(GpusChanged())
+
+    def _fingerprint(self) -> tuple[object, ...]:
+        glances = tuple(_glance(index) for index in range(pynvml.nvmlDeviceGetCount()))
+        nodes = capability_nodes(self._session.machine, self.dev_root)
+        return (self._session.is_replaced, nodes, *glances)
 
 
 class _EventSet:
@@ -207,7 +220,12 @@ class _EventSet:
         uuid = self._uuids.get(_identity(event.device))
         if uuid is None:
             return UnattributedXid(xid=xid, reason="the event names a GPU that was not listed")
-        return XidEvent(uuid=uuid, xid=xid)
+        return XidEvent(
+            uuid=uuid,
+            xid=xid,
+            gpu_instance=known_instance(event.gpuInstanceId),
+            compute_instance=known_instance(event.computeInstanceId),
+        )
 
     def _register(self, index: int) -> UnwatchedGpu | None:
         try:
@@ -231,11 +249,6 @@ class _EventSet:
 
 def _identity(handle: Handle) -> int:
     return ctypes.cast(handle, ctypes.c_void_p).value or 0
-
-
-def _fingerprint(session: Session) -> tuple[object, ...]:
-    gpus = tuple(_glance(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    return (session.is_replaced, *gpus)
 
 
 def _glance(index: int) -> object:

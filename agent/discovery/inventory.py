@@ -79,7 +79,7 @@ def _gpu(tree: _native.SystemTree, reading: GpuReading, nodes: DeviceNodes) -> G
         address=reading.address,
         pcie=reading.pcie,
         mig=reading.mig,
-        partition=reading.partition,
+        partition=reading.partition and nodes.with_access(reading.partition, reading.minor),
         links=reading.links,
         c2c_links=reading.c2c_links,
         fabric=reading.fabric,

@@ -53,9 +53,9 @@ def read_instances(
     gpu: Handle, profiles: tuple[GpuInstanceProfile, ...]
 ) -> tuple[GpuInstance, ...]:
     """Return the GPU instances that exist, by id. Raises NVMLError."""
-    uuids = dict(_devices(gpu))
+    devices = {place: (uuid, index) for place, uuid, index in _devices(gpu)}
     found = (
-        _instance(handle, profile, uuids)
+        _instance(handle, profile, devices)
         for profile in profiles
         for handle in _instances(gpu, profile)
     )
@@ -64,7 +64,7 @@ def read_instances(
 
 def device_uuids(gpu: Handle) -> tuple[str, ...]:
     """Return the UUIDs of a GPU's MIG devices; none where MIG is off. Raises NVMLError."""
-    return tuple(uuid for _, uuid in _devices(gpu))
+    return tuple(uuid for _, uuid, _ in _devices(gpu))
 
 
 def processes_by_gpu() -> dict[str, tuple[MigProcess, ...]]:
@@ -89,15 +89,16 @@ def read_processes(gpu: Handle) -> tuple[MigProcess, ...]:
     found = (
         MigProcess(
             pid=each.pid,
-            gpu_instance=_known(each.gpuInstanceId),
-            compute_instance=_known(each.computeInstanceId),
+            gpu_instance=known_instance(each.gpuInstanceId),
+            compute_instance=known_instance(each.computeInstanceId),
         )
         for each in running
     )
     return tuple(sorted(found, key=lambda each: each.pid))
 
 
-def _known(instance: int) -> int | None:
+def known_instance(instance: int) -> int | None:
+    """Return the number of an instance; None where NVML means all of them (0xFFFFFFFF)."""
     return None if instance == pynvml.NVML_GPU_INSTANCE_ID_ANY else instance
 
 
@@ -179,13 +180,15 @@ def _instances(gpu: Handle, profile: GpuInstanceProfile) -> list[Handle]:
 
 
 def _instance(
-    handle: Handle, profile: GpuInstanceProfile, uuids: dict[tuple[int, int], str]
+    handle: Handle,
+    profile: GpuInstanceProfile,
+    devices: dict[tuple[int, int], tuple[str, int]],
 ) -> GpuInstance:
     info = pynvml.nvmlGpuInstanceGetInfo(handle)
-    compute = [
-        ComputeInstance(id=each.id, profile=each.profileId, uuid=uuids.get((info.id, each.id)))
-        for each in _compute_instances(handle)
-    ]
+    compute = []
+    for each in _compute_instances(handle):
+        uuid, index = devices.get((info.id, each.id), (None, None))
+        compute.append(ComputeInstance(id=each.id, profile=each.profileId, uuid=uuid, index=index))
     return GpuInstance(
         id=info.id,
         profile=profile.id,
@@ -205,8 +208,8 @@ def _compute_instances(around: Handle) -> Iterator[Any]:
             yield pynvml.nvmlComputeInstanceGetInfo(handle)
 
 
-def _devices(gpu: Handle) -> Iterator[tuple[tuple[int, int], str]]:
-    """Yield the UUID of every MIG device by its GPU instance and compute instance."""
+def _devices(gpu: Handle) -> Iterator[tuple[tuple[int, int], str, int]]:
+    """Yield every MIG device: its GPU instance and compute instance, its UUID and its index."""
     for index in range(optional(pynvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0):
         device = optional(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, index)
         if device is None:
@@ -215,4 +218,4 @@ def _devices(gpu: Handle) -> Iterator[tuple[tuple[int, int], str]]:
             pynvml.nvmlDeviceGetGpuInstanceId(device),
             pynvml.nvmlDeviceGetComputeInstanceId(device),
         )
-        yield place, pynvml.nvmlDeviceGetUUID(device)
+        yield place, pynvml.nvmlDeviceGetUUID(device), index

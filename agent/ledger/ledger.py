@@ -27,7 +27,9 @@ class Allocation:
 
     @property
     def gpu(self) -> str:
-        """Return the UUID of what is shared or given: the id without a Replica's number."""
+        """Return the UUID of what is shared or given, a GPU or a MigInstance: the id without a
+        Replica's number.
+        """
         return self.device.partition("::")[0]
 
 
@@ -112,10 +114,24 @@ class Ledger:
         )
 
     @cached_property
+    def _every(self) -> tuple[Allocation, ...]:
+        return (*self.confirmed, *(grant.allocation for grant in self.grants))
+
+    @cached_property
+    def _by_gpu(self) -> dict[str, tuple[Allocation, ...]]:
+        found: dict[str, tuple[Allocation, ...]] = {}
+        for each in self._every:
+            found[each.gpu] = (*found.get(each.gpu, ()), each)
+        return found
+
+    @cached_property
     def held(self) -> frozenset[str]:
         """Every device that a container holds, as far as is known."""
-        held = (*self.confirmed, *(grant.allocation for grant in self.grants))
-        return frozenset(each.device for each in held)
+        return frozenset(each.device for each in self._every)
+
+    def allocations(self, gpu: str) -> tuple[Allocation, ...]:
+        """Return what is held of a GPU as such, or of a MigInstance, by UUID."""
+        return self._by_gpu.get(gpu, ())
 
     def holders(self) -> dict[str, str]:
         """Return who holds a device, by device, where the kubelet has told."""
@@ -128,8 +144,7 @@ class Ledger:
 
     def held_otherwise(self, gpu: str, resource: str) -> Allocation | None:
         """Return an Allocation of a GPU under another resource name; None when there is none."""
-        held = (*self.confirmed, *(grant.allocation for grant in self.grants))
-        return next((a for a in held if a.gpu == gpu and a.resource != resource), None)
+        return next((a for a in self.allocations(gpu) if a.resource != resource), None)
 
 
 def _key(allocation: Allocation) -> tuple[str, str]:

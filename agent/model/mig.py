@@ -7,7 +7,7 @@ instance. A container is given a compute instance with the GPU instance around i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -75,6 +75,10 @@ class ComputeInstance:
     """ComputeProfile.id."""
     uuid: str | None
     """Of its MIG device, ``MIG-...``; another one whenever it is made again."""
+    index: int | None = field(default=None, compare=False)
+    """NVML's index of its MIG device on the GPU: the j of ``i:j``. Others shift it."""
+    access_node: str | None = field(default=None, compare=False)
+    """Device node that opens it, below /dev; None where the node has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,8 @@ class GpuInstance:
     placement: MigPlacement
     compute: tuple[ComputeInstance, ...]
     """By id."""
+    access_node: str | None = field(default=None, compare=False)
+    """Device node that opens it, below /dev; None where the node has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from agent.config.schema import Flags
-from agent.config.sharing import Resource, full_name
+from agent.config.sharing import Resource
 from agent.ledger.ledger import Allocation, Ledger
 from agent.model.inventory import Gpu, Inventory
+from agent.model.mig_instance import Device, MigInstance, mig_instances, parent_of
 from agent.planning.device_list import obstacle
 from agent.planning.health import Health
-
-GPU_RESOURCE = "nvidia.com/gpu"
-
-# The display GPU of a DGX Station: no tensor cores, never offered by any component.
-DISPLAY_GPUS = frozenset({"DGX Display", "NVIDIA DGX Display"})
-
+from agent.planning.strategy import (
+    GPU_RESOURCE,
+    Former,
+    LeftOut,
+    Named,
+    instance_resource,
+    judge,
+)
 
 ABSENT = "the driver no longer lists it"
+DESTROYED = "it was destroyed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +43,36 @@ class OfferedDevice:
         """Return True when it may be handed out."""
         return self.reason is None
 
+    @property
+    def is_share(self) -> bool:
+        """Return True for a part of a GPU: a Replica, or a MigInstance."""
+        return self.id != self.gpu
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """Resource names and their devices, both in stable order."""
 
     resources: Mapping[str, tuple[OfferedDevice, ...]]
-    nameless: tuple[Gpu, ...] = ()
-    """GPUs whose product fits no pattern of the configuration: they are not offered."""
+    left_out: tuple[LeftOut, ...] = ()
+    """GPUs of which nothing is offered, with the reasons."""
     withheld: frozenset[str] = frozenset()
-    """UUIDs of GPUs that a container holds and the kubelet takes for free: under a resource
-    name that they had before, or because the kubelet has forgotten it."""
+    """UUIDs of devices that a container holds and the kubelet takes for free: under a resource
+    name that they had before, as a part or as the whole, or because the kubelet has forgotten
+    it."""
 
     def find(self, resource: str, device: str) -> OfferedDevice | None:
         """Return one device of a resource by id."""
         return next((d for d in self.resources.get(resource, ()) if d.id == device), None)
 
     def is_divided(self, resource: str) -> bool:
-        """Return True for a resource of shares: replicas of GPUs, or MIG instances."""
-        return any(device.id != device.gpu for device in self.resources.get(resource, ())[:1])
+        """Return True for a resource of shares: replicas of GPUs, or MIG instances.
+
+        What can be given decides: beside it may stand what only containers still hold.
+        """
+        devices = self.resources.get(resource, ())
+        first = next((device for device in devices if device.healthy), None)
+        return any(each.is_share for each in ((first,) if first else devices))
 
     def parents(self, resource: str) -> dict[str, str]:
         """Return the GPU behind every device of a resource."""
@@ -72,70 +87,141 @@ def build_catalog(
     names: Sequence[Resource] = (),
     ledger: Ledger | None = None,
     departed: Iterable[Gpu] = (),
+    destroyed: Iterable[MigInstance] = (),
+    changing: Mapping[str, str] = MappingProxyType({}),
 ) -> Catalog:
     """Return what the node offers.
 
-    A GPU that ``flags`` leave no way to give to a container is unhealthy while they are in
+    A device that ``flags`` leave no way to give to a container is unhealthy while they are in
     force: offered as healthy, every pod the kubelet gives it to would fail its admission.
 
-    ``names`` are the configuration's ``resources.gpus``. A GPU that a container holds without
+    ``names`` are the configuration's ``resources.gpus``. A device that a container holds without
     the kubelet counting it is unhealthy, lest it be given away a second time: one held under
-    the name it had before, to the kubelet another device, or one that it has forgotten.
+    the name it had before, to the kubelet another device, one that it has forgotten, a GPU of
+    which a part is held, a part of a GPU that is held.
 
     ``departed`` are GPUs seen earlier that no longer answer: they stay listed as unhealthy,
     because a device that vanishes from the list while a pod holds it confuses the kubelet's
     accounting, and because an operator should see it missing rather than never there.
+    ``destroyed`` are MigInstances seen earlier; they come and go by intention, and stay listed
+    only while a container holds them.
+
+    ``changing`` are GPUs that are being divided anew, by UUID, each with the reason: unhealthy
+    until that is over, which keeps the kubelet from choosing them, and pods where they are.
     """
-    present = [(gpu, obstacle(gpu, flags)) for gpu in inventory.gpus]
-    gone = [(gpu, ABSENT) for gpu in departed]
+    gone, ended = tuple(departed), tuple(destroyed)
+    verdicts = judge((*inventory.gpus, *gone), flags.mig_strategy, names)
+    holdings = _Holdings(ledger or Ledger(), ended)
+    faults = _Faults(
+        health=health, flags=flags, absent=frozenset(g.uuid for g in gone), changing=changing
+    )
     # Without names of its own, a node without GPUs says that it has none.
     resources: dict[str, list[OfferedDevice]] = {} if names else {GPU_RESOURCE: []}
-    nameless, withheld = [], set()
-    for gpu, fault in (*present, *gone):
-        resource = resource_name(gpu.name, names)
-        if gpu.name in DISPLAY_GPUS:
-            continue
-        if resource is None:
-            nameless.append(gpu)
-            continue
-        held = ledger.held_unknown_to_kubelet(gpu.uuid, resource) if ledger else None
+    withheld = set()
+    for named in (v for v in verdicts if isinstance(v, Named)):
+        held = holdings.unknown_to_kubelet(named.device, named.resource)
         if held is not None:
-            withheld.add(gpu.uuid)
-        reason = health.reason(gpu.uuid) or fault or _held(held)
-        resources.setdefault(resource, []).append(_offer(gpu, inventory, reason=reason))
+            withheld.add(named.device.uuid)
+        offer = _offer(named.device, inventory, reason=faults.of(named.device) or held)
+        resources.setdefault(named.resource, []).append(offer)
+    for former in (*_formers(verdicts), *_destroyed(ended, flags, names)):
+        if holdings.under(former.device, former.resource):
+            offer = _offer(former.device, inventory, reason=former.reason)
+            resources.setdefault(former.resource, []).append(offer)
     return Catalog(
         resources={
             name: tuple(sorted(devices, key=lambda device: device.id))
             for name, devices in sorted(resources.items())
         },
-        nameless=tuple(nameless),
+        left_out=tuple(v for v in verdicts if isinstance(v, LeftOut)),
         withheld=frozenset(withheld),
     )
 
 
-def _held(allocation: Allocation | None) -> str | None:
-    if allocation is None:
+def _formers(verdicts: Iterable[object]) -> Iterator[Former]:
+    return (verdict for verdict in verdicts if isinstance(verdict, Former))
+
+
+def _destroyed(
+    instances: Iterable[MigInstance], flags: Flags, names: Sequence[Resource]
+) -> Iterator[Former]:
+    for each in instances:
+        resource = instance_resource(each, flags.mig_strategy, names)
+        if resource is not None:
+            yield Former(device=each, resource=resource, reason=DESTROYED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Faults:
+    """Why devices must not be handed out, whoever holds them."""
+
+    health: Health
+    flags: Flags
+    absent: frozenset[str]
+    changing: Mapping[str, str]
+
+    def of(self, device: Device) -> str | None:
+        """Return the gravest reason; None for a device without a fault."""
+        gpu = parent_of(device)
+        absence = ABSENT if gpu.uuid in self.absent else obstacle(device, self.flags)
+        return self._mark(device, gpu) or absence or self.changing.get(gpu.uuid)
+
+    def _mark(self, device: Device, gpu: Gpu) -> str | None:
+        """Return the mark on a device, on what it is part of, or on what is part of it."""
+        parts = () if isinstance(device, MigInstance) else mig_instances(gpu)
+        marks = (self.health.reason(each.uuid) for each in (gpu, device, *parts))
+        return next((mark for mark in marks if mark is not None), None)
+
+
+class _Holdings:
+    """What containers hold of devices, and of what these are parts of or consist of."""
+
+    def __init__(self, ledger: Ledger, destroyed: Iterable[MigInstance]) -> None:
+        self._ledger = ledger
+        self._destroyed = tuple(destroyed)
+
+    def under(self, device: Device, resource: str) -> bool:
+        """Return whether a container holds a device under this name."""
+        return any(each.resource == resource for each in self._ledger.allocations(device.uuid))
+
+    def unknown_to_kubelet(self, device: Device, resource: str) -> str | None:
+        """Return by whom a device is held without the kubelet counting it; None if by nobody."""
+        held = self._ledger.held_unknown_to_kubelet(device.uuid, resource)
+        if held is not None:
+            return _held(held)
+        for other in self._relatives(device):
+            for allocation in self._ledger.allocations(other.uuid):
+                return f"{other.uuid} is {_held(allocation)}"
         return None
+
+    def _relatives(self, device: Device) -> Iterator[Device]:
+        """Yield devices that cannot be in use beside this one.
+
+        Who was given an instance that is gone can still open what took its place: the whole
+        GPU, or another instance with the same numbers, whose capability nodes are the same.
+        """
+        if isinstance(device, MigInstance):
+            yield device.parent
+            yield from (each for each in self._destroyed if _place(each) == _place(device))
+        else:
+            yield from mig_instances(device)
+            yield from (each for each in self._destroyed if each.parent.uuid == device.uuid)
+
+
+def _place(instance: MigInstance) -> tuple[str, int, int]:
+    return instance.parent.uuid, instance.gpu_instance, instance.compute_instance
+
+
+def _held(allocation: Allocation) -> str:
     return f"held as {allocation.resource} by {allocation.holder or 'a container'}"
 
 
-def resource_name(product: str, names: Sequence[Resource]) -> str | None:
-    """Return what GPUs of a product are offered as: the first pattern that fits decides."""
-    if not names:
-        return GPU_RESOURCE
-    return next((full_name(each.name) for each in names if _fits(each.pattern, product)), None)
-
-
-def _fits(pattern: str, product: str) -> bool:
-    literal = (re.escape(part) for part in pattern.split("*"))
-    return re.fullmatch(".*".join(literal), product) is not None
-
-
-def _offer(gpu: Gpu, inventory: Inventory, *, reason: str | None) -> OfferedDevice:
+def _offer(device: Device, inventory: Inventory, *, reason: str | None) -> OfferedDevice:
     with_cpus = {node.id for node in inventory.numa_nodes if node.cpus}
+    gpu = parent_of(device)
     known = gpu.numa_node is not None and (gpu.numa_node in with_cpus or not with_cpus)
     return OfferedDevice(
-        id=gpu.uuid,
+        id=device.uuid,
         gpu=gpu.uuid,
         reason=reason,
         numa_nodes=(gpu.numa_node,) if known and gpu.numa_node is not None else (),

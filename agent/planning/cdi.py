@@ -15,6 +15,8 @@ from enum import StrEnum
 
 from agent.model.errors import HardwareError
 from agent.model.inventory import FeatureNodes, Gpu
+from agent.model.mig_instance import Device, MigInstance, parent_of, whole_and_parts
+from agent.model.mig_names import MigSuffix
 
 VENDOR = "k8s.device-plugin.nvidia.com"
 """Upstream's, so that one agent can take over from the other on a node."""
@@ -106,11 +108,43 @@ class Surroundings:
     hooks: tuple[Hook, ...] = ()
 
 
-def cdi_gpu(gpu: Gpu, drm_nodes: Sequence[str] = ()) -> CdiGpu | None:
-    """Return a GPU as CDI offers it; None when its device node is not known."""
+def cdi_gpu(device: Device) -> CdiGpu | None:
+    """Return a GPU or a part of it as CDI offers it; None when one of its nodes is not known."""
+    gpu = parent_of(device)
     if gpu.device_node is None:
         return None
-    return CdiGpu(uuid=gpu.uuid, index=str(gpu.index), nodes=(gpu.device_node, *drm_nodes))
+    if not isinstance(device, MigInstance):
+        nodes = (gpu.device_node, *gpu.drm_nodes)
+    elif None in device.access:
+        return None
+    else:
+        # Only instances that can do graphics have a use for the graphics nodes.
+        drawing = device.profile.suffix is MigSuffix.GRAPHICS
+        nodes = (*nodes_of(device), *(gpu.drm_nodes if drawing else ()))
+    return CdiGpu(uuid=device.uuid, index=index_of(device), nodes=nodes)
+
+
+def cdi_gpus(gpus: Iterable[Gpu]) -> list[CdiGpu]:
+    """Return GPUs and their MigInstances as CDI offers them, those that it can."""
+    devices = (device for gpu in gpus for device in whole_and_parts(gpu))
+    return [found for device in devices if (found := cdi_gpu(device)) is not None]
+
+
+def index_of(device: Device) -> str:
+    """Return what a device is called under ``deviceIDStrategy: index``: ``i``, or ``i:j``."""
+    if isinstance(device, MigInstance):
+        return f"{device.parent.index}:{device.index}"
+    return str(device.index)
+
+
+def nodes_of(device: Device) -> tuple[str, ...]:
+    """Return the device nodes a program opens for a device, those that are known.
+
+    A MigInstance is used through the node of its GPU, once its capability nodes can be opened.
+    """
+    access = device.access if isinstance(device, MigInstance) else ()
+    nodes = (parent_of(device).device_node, *access)
+    return tuple(node for node in nodes if node is not None)
 
 
 def qualified_name(cdi_class: CdiClass, name: str) -> str:
@@ -146,8 +180,9 @@ def gpu_spec(
 ) -> dict[str, object] | None:
     """Return the specification of class ``gpu``; None without GPUs, which CDI cannot express.
 
-    Every GPU is a device under its UUID and under its index, whatever the strategy in force:
-    a container keeps the name it was given under an earlier one. GPUs that ``departed``
+    Every GPU, and every part of one, is a device under its UUID and under its index, whatever
+    the strategy in force: a container keeps the name it was given under an earlier one. GPUs
+    that ``departed``
     (latest first) keep their names too, but take none from a GPU that answers. ``all`` is
     every GPU that answers, and only when none does, those that departed.
     Equal GPUs give an equal document whatever order they come in.
@@ -174,10 +209,11 @@ def is_stale(names: Collection[str], gpus: Iterable[Gpu]) -> bool:
 
     UUIDs decide where it has any; indices are the same on every node.
     """
-    uuids = [name for name in names if name.startswith("GPU-")]
+    uuids = [name for name in names if name.startswith(("GPU-", "MIG-"))]
     known = {ALL}
     for gpu in gpus:
-        known |= {device_name(gpu.uuid), str(gpu.index)}
+        for device in whole_and_parts(gpu):
+            known |= {device_name(device.uuid), index_of(device)}
     return not known.intersection(uuids or names)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from agent.planning.answer import Answer, answer_of
 from agent.planning.nics import Allotment
 from agent.planning.placement import Placement, Request
-from agent.planning.preference import policy, rails_taken, rails_wanted
+from agent.planning.preference import policy, rails_taken, rails_wanted, share_policy
 from agent.planning.snapshot import Snapshot
 
 
@@ -104,10 +104,28 @@ def document(
         "policy": _policy_name(question),
         "quality": None if weighed is None else weighed.quality,
         "answer": said(given),
+        "instances": _instances(snapshot, given),
         "preferred": None if given is preferred else said(preferred),
         "better": None if weighed is None else said(weighed.better),
         "nics": None if allotment is None else _rails(allotment, index),
     }
+
+
+def _instances(snapshot: Snapshot, given: Placement | None) -> list[dict[str, Any]]:
+    found = (snapshot.instances.get(device) for device in (given.devices if given else ()))
+    return [
+        {
+            "uuid": each.uuid,
+            "gpu": each.parent.index,
+            "profile": str(each.profile),
+            "gpu_instance": each.gpu_instance,
+            "compute_instance": each.compute_instance,
+            "start": each.placement.start,
+            "size": each.placement.size,
+        }
+        for each in found
+        if each is not None
+    ]
 
 
 def _rails(allotment: Allotment, index: Mapping[str, int]) -> dict[str, Any]:
@@ -126,10 +144,9 @@ def _rails(allotment: Allotment, index: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _policy_name(question: Question) -> str:
-    config = question.snapshot.config
     if question.snapshot.catalog.is_divided(question.resource):
-        return config.flags.plugin.shared_devices_allocation_policy.value
-    return config.plumbline.placement.policy_of(question.resource).value
+        return share_policy(question.snapshot, question.resource).name.lower()
+    return question.snapshot.config.plumbline.placement.policy_of(question.resource).value
 
 
 def _best(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from agent.config.schema import DeviceIdStrategy, DeviceListStrategy, Flags
 from agent.model.errors import HardwareError
-from agent.model.inventory import Gpu
-from agent.planning.cdi import ALL, CdiClass, qualified_name
+from agent.model.mig_instance import Device, MigInstance, parent_of
+from agent.planning.cdi import ALL, CdiClass, index_of, nodes_of, qualified_name
 
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 MOUNTED_LIST = "/var/run/nvidia-container-devices"
@@ -60,14 +60,14 @@ class Offer:
 
 
 def list_devices(
-    gpus: Iterable[Gpu], flags: Flags, offer: Offer, *, request_id: Callable[[], str]
+    devices: Iterable[Device], flags: Flags, offer: Offer, *, request_id: Callable[[], str]
 ) -> DeviceList:
-    """Return the answer for a container that gets these GPUs; each counts once.
+    """Return the answer for a container that gets these devices; each counts once.
 
     ``request_id`` returns what makes the annotation key unique, a UUID; called where there is one.
-    Raises HardwareError when a GPU has to be given by its device node and has none.
+    Raises HardwareError when a device has to be given by its device nodes and lacks one.
     """
-    chosen = _possible({gpu.uuid: gpu for gpu in gpus}.values(), flags)
+    chosen = _possible({device.uuid: device for device in devices}.values(), flags)
     strategies = flags.plugin.device_list_strategy
     names = _names(chosen, flags.plugin.device_id_strategy)
     mounted = DeviceListStrategy.VOLUME_MOUNTS in strategies
@@ -92,29 +92,42 @@ def enabled_features(flags: Flags) -> list[CdiClass]:
     return [feature for feature, enabled in wanted.items() if enabled]
 
 
-def obstacle(gpu: Gpu, flags: Flags) -> str | None:
-    """Return why a GPU cannot be given to a container under these flags; None when it can."""
+def obstacle(device: Device, flags: Flags) -> str | None:
+    """Return why a device cannot be given to a container under these flags; None when it can."""
     by_node = flags.plugin.uses_cdi or flags.plugin.pass_device_specs
-    if gpu.device_node is not None or not by_node:
+    if not by_node:
         return None
-    return (
-        f"GPU {gpu.uuid} has no device node: the driver gives it no minor number; "
-        "check dmesg and nvidia-smi on the node"
-    )
+    gpu = parent_of(device)
+    if gpu.device_node is None:
+        return (
+            f"GPU {gpu.uuid} has no device node: the driver gives it no minor number; "
+            "check dmesg and nvidia-smi on the node"
+        )
+    if isinstance(device, MigInstance) and None in device.access:
+        return (
+            f"MIG instance {device.uuid} has no capability node in /dev/nvidia-caps: "
+            "nvidia-smi, run as root on the node, makes what is missing"
+        )
+    return None
 
 
-def _possible(gpus: Iterable[Gpu], flags: Flags) -> list[Gpu]:
-    """Return the GPUs in the order of the node. Raises HardwareError for one with an obstacle."""
-    ordered = sorted(gpus, key=lambda gpu: (gpu.index, gpu.uuid))
-    for gpu in ordered:
-        if (reason := obstacle(gpu, flags)) is not None:
+def _possible(devices: Iterable[Device], flags: Flags) -> list[Device]:
+    """Return the devices in the order of the node. Raises HardwareError for an obstacle."""
+    ordered = sorted(devices, key=_by_index)
+    for device in ordered:
+        if (reason := obstacle(device, flags)) is not None:
             raise HardwareError(reason)
     return ordered
 
 
-def _names(gpus: Sequence[Gpu], strategy: DeviceIdStrategy) -> tuple[str, ...]:
+def _by_index(device: Device) -> tuple[int, int, str]:
+    within = device.index if isinstance(device, MigInstance) else None
+    return parent_of(device).index, -1 if within is None else within, device.uuid
+
+
+def _names(devices: Sequence[Device], strategy: DeviceIdStrategy) -> tuple[str, ...]:
     by_uuid = strategy is DeviceIdStrategy.UUID
-    return tuple(gpu.uuid if by_uuid else str(gpu.index) for gpu in gpus)
+    return tuple(device.uuid if by_uuid else index_of(device) for device in devices)
 
 
 def _envs(names: Sequence[str], flags: Flags) -> dict[str, str]:
@@ -137,25 +150,24 @@ def _mount(name: str) -> Mount:
     return Mount(container_path=f"{MOUNTED_LIST}/{name}", host_path="/dev/null", read_only=False)
 
 
-def _device_nodes(gpus: Sequence[Gpu], flags: Flags, offer: Offer) -> tuple[DeviceNode, ...]:
+def _device_nodes(devices: Sequence[Device], flags: Flags, offer: Offer) -> tuple[DeviceNode, ...]:
     if not flags.plugin.pass_device_specs or _only_cdi(flags):
         return ()
-    paths = [*sorted(offer.control_nodes), *(gpu.device_node for gpu in gpus)] if gpus else []
+    own = [node for device in devices for node in nodes_of(device)]
+    paths = [*sorted(offer.control_nodes), *own] if devices else []
     root = flags.dev_root.rstrip("/")
     return tuple(
-        DeviceNode(container_path=path, host_path=root + path)
-        for path in dict.fromkeys(paths)
-        if path is not None
+        DeviceNode(container_path=path, host_path=root + path) for path in dict.fromkeys(paths)
     )
 
 
 def _cdi_names(
-    gpus: Sequence[Gpu], names: Sequence[str], flags: Flags, offer: Offer
+    devices: Sequence[Device], names: Sequence[str], flags: Flags, offer: Offer
 ) -> tuple[str, ...]:
     extra = [feature for feature in enabled_features(flags) if feature in offer.cdi_classes]
     return (
         *(qualified_name(CdiClass.GPU, name) for name in names),
-        *(qualified_name(feature, ALL) for feature in extra if gpus),
+        *(qualified_name(feature, ALL) for feature in extra if devices),
     )
 
 

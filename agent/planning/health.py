@@ -13,14 +13,14 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The GPUs that must not be handed out, by UUID, each with the reason."""
+    """The GPUs and MigInstances that must not be handed out, by UUID, each with the reason."""
 
     unhealthy: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     driver_fault: str | None = None
     """Why no GPU can be used at all, while that is so."""
 
     def reason(self, uuid: str) -> str | None:
-        """Return why a GPU must not be handed out; None when it may."""
+        """Return why a GPU or a MigInstance must not be handed out; None when it may."""
         return self.driver_fault or self.unhealthy.get(uuid)
 
     def with_driver_fault(self, reason: str | None) -> Health:
@@ -34,7 +34,7 @@ class Health:
         return self.marked(uuid, f"Xid {xid}")
 
     def marked(self, uuid: str, reason: str) -> Health:
-        """Return the health with one GPU marked; the first reason stands."""
+        """Return the health with one device marked; the first reason stands."""
         if uuid in self.unhealthy:
             return self
         return replace(self, unhealthy=MappingProxyType({**self.unhealthy, uuid: reason}))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from agent import _native
 from agent._native import SharePolicy
 from agent.config.own import PlacementPolicy
-from agent.config.schema import Config
+from agent.config.schema import Config, SharedPolicy
 from agent.ledger.ledger import Ledger
 from agent.planning.catalog import Catalog
 from agent.planning.placement import Placement, Request
@@ -33,7 +33,7 @@ def prefer(
     """
     free = free_gpus(snapshot.catalog, ledger)
     if snapshot.catalog.is_divided(resource):
-        parents = snapshot.catalog.parents(resource)
+        parents = shares_of(snapshot, resource)
         request = ShareRequest(
             available=tuple(available),
             must_include=tuple(must_include),
@@ -41,7 +41,8 @@ def prefer(
             parents=parents,
             held=ledger.held & parents.keys(),
             free_gpus=free,
-            policy=share_policy(snapshot.config),
+            policy=share_policy(snapshot, resource),
+            instances=snapshot.instances,
         )
         return choose_shares(snapshot.placement, request)
     return snapshot.placement.choose(
@@ -87,10 +88,9 @@ def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:
     held = ledger.held
     return tuple(
         device.gpu
-        for resource, devices in catalog.resources.items()
-        if not catalog.is_divided(resource)
+        for devices in catalog.resources.values()
         for device in devices
-        if device.healthy and device.id not in held
+        if device.healthy and not device.is_share and device.id not in held
     )
 
 
@@ -104,6 +104,31 @@ def policy(config: Config, resource: str) -> _native.PlacementPolicy:
     return engine_policy(config.plumbline.placement.policy_of(resource))
 
 
-def share_policy(config: Config) -> SharePolicy:
-    """Return the engine's policy for shares of GPUs."""
-    return SharePolicy[config.flags.plugin.shared_devices_allocation_policy.name]
+def shares_of(snapshot: Snapshot, resource: str) -> dict[str, str]:
+    """Return the GPU behind every share that counts where shares of a resource are chosen.
+
+    MigInstances of other profiles count as well: what they leave of a GPU is one thing.
+    """
+    parents = snapshot.catalog.parents(resource)
+    if is_mig(snapshot, resource):
+        parents |= {uuid: each.parent.uuid for uuid, each in snapshot.instances.items()}
+    return parents
+
+
+def is_mig(snapshot: Snapshot, resource: str) -> bool:
+    """Return True for a resource of MigInstances."""
+    devices = snapshot.catalog.resources.get(resource, ())
+    return any(device.id in snapshot.instances for device in devices)
+
+
+def share_policy(snapshot: Snapshot, resource: str) -> SharePolicy:
+    """Return the engine's policy for shares of GPUs.
+
+    MigInstances do not take turns on a GPU: where Replicas are distributed, they are packed, so
+    that other GPUs stay free for larger ones; unless the resource's placement is to spread.
+    """
+    shared = snapshot.config.flags.plugin.shared_devices_allocation_policy
+    if shared is SharedPolicy.ALIGNED or not is_mig(snapshot, resource):
+        return SharePolicy[shared.name]
+    spread = snapshot.config.plumbline.placement.policy_of(resource) is PlacementPolicy.SPREAD
+    return SharePolicy.DISTRIBUTED if spread else SharePolicy.PACKED

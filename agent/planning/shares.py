@@ -7,11 +7,13 @@ already is counted from the node's own state: the kubelet offers only a part of 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from agent._native import ShareChoice, SharePolicy
+from agent.model.mig_instance import MigInstance
 from agent.planning.explanation import Explanation, first_difference, names_of, places
 from agent.planning.placement import Placement, PlacementTable, Request
+from agent.planning.slots import take_together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +24,15 @@ class ShareRequest:
     must_include: tuple[str, ...] = ()
     size: int
     parents: Mapping[str, str]
-    """UUID of the GPU behind every share of the resource, taken ones too, by the share's id."""
+    """UUID of the GPU behind every share of the resource, taken ones too, by the share's id; of
+    MigInstances all of the node, whatever their profile."""
     held: Collection[str] = ()
     """Shares that containers hold, as far as the node knows."""
     free_gpus: tuple[str, ...] = ()
     """GPUs of which nothing is held, for what is said of what stays free."""
     policy: SharePolicy = SharePolicy.DISTRIBUTED
+    instances: Mapping[str, MigInstance] = field(default_factory=dict)
+    """The shares that are MigInstances, by UUID, taken ones too."""
 
 
 def choose_shares(table: PlacementTable, request: ShareRequest) -> Placement:
@@ -93,19 +98,36 @@ class _Counts:
 
 
 def _pick(table: PlacementTable, counts: Sequence[int], request: ShareRequest) -> list[str]:
-    """Return ids for counts: those that must be, then the lowest of each GPU."""
-    must = set(request.must_include)
+    """Return ids for counts: those that must be, then the best of each GPU."""
+    must = sorted(set(request.must_include), key=_natural)
     wanted = dict(zip(table.model.uuids, counts, strict=False))
     picked: list[str] = []
-    for id_ in sorted({*request.available, *must}, key=lambda i: (i not in must, _natural(i))):
+    for id_ in must:
         parent = request.parents.get(id_, "")
-        if parent in wanted:
-            if wanted[parent] > 0:
-                wanted[parent] -= 1
-                picked.append(id_)
-        elif id_ in must and len(picked) < request.size:
+        if wanted.get(parent, 0) > 0:
+            wanted[parent] -= 1
             picked.append(id_)
+        elif parent not in wanted and len(picked) < request.size:
+            picked.append(id_)
+    for parent, count in wanted.items():
+        if count > 0:
+            offered = {id_ for id_ in request.available if request.parents.get(id_) == parent}
+            picked += _of_gpu(offered.difference(must), picked, count, request)
     return picked
+
+
+def _of_gpu(
+    offered: Iterable[str], picked: Sequence[str], count: int, request: ShareRequest
+) -> list[str]:
+    """Return shares of one GPU: Replicas by number, MigInstances so that large slots stay."""
+    ids = sorted(offered, key=_natural)
+    candidates = [request.instances[id_] for id_ in ids if id_ in request.instances]
+    if len(candidates) < len(ids) or not candidates:
+        return ids[:count]
+    gpu = candidates[0].parent.uuid
+    taken = {*request.held, *picked}.difference(ids)
+    beside = (each for uuid, each in request.instances.items() if uuid in taken)
+    return take_together(candidates, (o for o in beside if o.parent.uuid == gpu), count)
 
 
 def _explain(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu, Inventory
+from agent.model.mig_instance import Device, MigInstance, mig_instances
 from agent.planning.catalog import ABSENT, Catalog, build_catalog
 from agent.planning.health import Health
 from agent.planning.placement import PlacementTable
@@ -21,8 +24,14 @@ class Snapshot:
     inventory: Inventory
     departed: tuple[Gpu, ...]
     """GPUs of earlier generations that no longer answer."""
+    instances: Mapping[str, MigInstance]
+    """MigInstances of the GPUs, answering or not, by UUID."""
+    destroyed: tuple[MigInstance, ...]
+    """MigInstances of earlier generations that are no more, as far as they may be held."""
     health: Health
     ledger: Ledger
+    changing: Mapping[str, str]
+    """GPUs that are being divided anew, by UUID, with the reason."""
     catalog: Catalog
     placement: PlacementTable
 
@@ -31,13 +40,36 @@ class Snapshot:
         present = self.inventory.gpu(uuid)
         return present or next((gpu for gpu in self.departed if gpu.uuid == uuid), None)
 
-    def with_state(self, health: Health, ledger: Ledger) -> Snapshot:
-        """Return the same look at the node with another health and ledger."""
-        return replace(
-            self,
-            health=health,
-            ledger=ledger,
-            catalog=_catalog(self.config, self.inventory, health, ledger, self.departed),
+    def device(self, uuid: str) -> Device | None:
+        """Return a GPU or a MigInstance by UUID, answering or not."""
+        return self.instances.get(uuid) or self.gpu(uuid)
+
+    def instances_at(
+        self, gpu: str, gpu_instance: int, compute_instance: int | None
+    ) -> tuple[MigInstance, ...]:
+        """Return the MigInstances of a GPU by the driver's numbers; None stands for every one."""
+        return tuple(
+            each
+            for each in self.instances.values()
+            if each.parent.uuid == gpu
+            and each.gpu_instance == gpu_instance
+            and compute_instance in {None, each.compute_instance}
+        )
+
+    def with_state(
+        self, health: Health, ledger: Ledger, *, changing: Mapping[str, str] | None = None
+    ) -> Snapshot:
+        """Return the same look at the node with another health and ledger.
+
+        ``changing`` None leaves it as it is.
+        """
+        return _with_catalog(
+            replace(
+                self,
+                health=health,
+                ledger=ledger,
+                changing=self.changing if changing is None else changing,
+            )
         )
 
 
@@ -48,6 +80,7 @@ def build_snapshot(
     *,
     previous: Snapshot | None,
     ledger: Ledger | None = None,
+    changing: Mapping[str, str] = MappingProxyType({}),
 ) -> Snapshot:
     """Return the generation after ``previous`` for a fresh look at the node."""
     present = {gpu.uuid for gpu in inventory.gpus}
@@ -55,36 +88,56 @@ def build_snapshot(
     departed = tuple(gpu for gpu in seen if gpu.uuid not in present)
     for gpu in departed:
         health = health.marked(gpu.uuid, _absence(gpu, inventory))
+    instances = _instances((*inventory.gpus, *departed))
     same = previous is not None and previous.inventory == inventory
-    return Snapshot(
+    bare = Snapshot(
         generation=previous.generation + 1 if previous else 1,
         config=config,
         inventory=inventory,
         departed=departed,
+        instances=instances,
+        destroyed=_destroyed(previous, instances) if previous else (),
         health=health,
         ledger=ledger or Ledger(),
-        catalog=_catalog(config, inventory, health, ledger or Ledger(), departed),
+        changing=changing,
+        catalog=Catalog(resources={}),
         placement=previous.placement
         if previous and same
         else PlacementTable(inventory, (*inventory.gpus, *departed)),
     )
+    return _with_catalog(bare)
 
 
-def _catalog(
-    config: Config,
-    inventory: Inventory,
-    health: Health,
-    ledger: Ledger,
-    departed: tuple[Gpu, ...],
-) -> Catalog:
-    return build_catalog(
-        inventory,
-        health,
-        flags=config.flags,
-        names=config.resources.gpus,
-        ledger=ledger,
-        departed=departed,
+def _with_catalog(snapshot: Snapshot) -> Snapshot:
+    return replace(
+        snapshot,
+        catalog=build_catalog(
+            snapshot.inventory,
+            snapshot.health,
+            flags=snapshot.config.flags,
+            names=snapshot.config.resources.gpus,
+            ledger=snapshot.ledger,
+            departed=snapshot.departed,
+            destroyed=snapshot.destroyed,
+            changing=snapshot.changing,
+        ),
     )
+
+
+def _instances(gpus: Iterable[Gpu]) -> Mapping[str, MigInstance]:
+    return MappingProxyType({each.uuid: each for gpu in gpus for each in mig_instances(gpu)})
+
+
+def _destroyed(previous: Snapshot, now: Mapping[str, MigInstance]) -> tuple[MigInstance, ...]:
+    """Return the MigInstances that are no more.
+
+    One that nobody held by the generation after its last is forgotten: GPUs may be divided anew
+    as often as anybody likes.
+    """
+    held = previous.ledger.held
+    known = {each.uuid: each for each in previous.destroyed if each.uuid in held}
+    known |= previous.instances
+    return tuple(each for uuid, each in known.items() if uuid not in now)
 
 
 def _absence(gpu: Gpu, inventory: Inventory) -> str:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from agent.ledger.ledger import Ledger
 from agent.model.errors import HardwareError
-from agent.model.inventory import Gpu
+from agent.model.mig_instance import Device, parent_of
 from agent.planning import cdi
 from agent.planning.catalog import Catalog
 from agent.planning.decision import Question
@@ -23,10 +23,12 @@ from deviceplugin.backend import Backend
 from deviceplugin.errors import AllocationRefused
 from deviceplugin.values import (
     ContainerAllocation,
-    Device,
     DeviceNode,
     Mount,
     PreferenceRequest,
+)
+from deviceplugin.values import (
+    Device as ListedDevice,
 )
 
 
@@ -106,7 +108,7 @@ class SnapshotBackend(Backend):
 
     def _allocate(self, resource: str, device_ids: Sequence[str]) -> ContainerAllocation:
         snapshot, ledger = self._snapshot(resource), self._ledger()
-        gpus = [_gpu(snapshot, resource, device) for device in device_ids]
+        devices = [_device(snapshot, resource, device) for device in device_ids]
         flags = snapshot.config.flags
         inventory = snapshot.inventory
         offer = Offer(
@@ -114,10 +116,11 @@ class SnapshotBackend(Backend):
             cdi_classes=cdi.feature_nodes(inventory.feature_nodes).keys(),
         )
         try:
-            answer = list_devices(gpus, flags, offer, request_id=_uuid)
+            answer = list_devices(devices, flags, offer, request_id=_uuid)
         except HardwareError as error:
             raise AllocationRefused(str(error)) from error
         nics_taken, now_s = tuple(self._nic_grants.taken(besides=device_ids)), _now_s()
+        gpus = [parent_of(device) for device in devices]
         nics = give_nics(self._nic_grants, snapshot, resource, device_ids, gpus)
         self._granted(resource, device_ids)
 
@@ -158,21 +161,22 @@ def _whole(snapshot: Snapshot, request: PreferenceRequest) -> tuple[str, ...]:
     return tuple(id_ for id_ in request.available if snapshot.gpu(id_) is not None)
 
 
-def offered_devices(catalog: Catalog) -> Mapping[str, tuple[Device, ...]]:
+def offered_devices(catalog: Catalog) -> Mapping[str, tuple[ListedDevice, ...]]:
     """Return a Catalog as the kubelet's door takes it."""
     return {
         resource: tuple(
-            Device(id=device.id, healthy=device.healthy, numa_nodes=device.numa_nodes)
+            ListedDevice(id=device.id, healthy=device.healthy, numa_nodes=device.numa_nodes)
             for device in devices
         )
         for resource, devices in catalog.resources.items()
     }
 
 
-def _gpu(snapshot: Snapshot, resource: str, device_id: str) -> Gpu:
+def _device(snapshot: Snapshot, resource: str, device_id: str) -> Device:
     device = snapshot.catalog.find(resource, device_id)
-    gpu = snapshot.gpu(device.gpu) if device is not None else None
-    if device is None or gpu is None:
+    # A Replica is its GPU as far as a container is concerned.
+    given = None if device is None else snapshot.device(device_id) or snapshot.gpu(device.gpu)
+    if device is None or given is None:
         offered = snapshot.catalog.resources.get(resource, ())
         raise AllocationRefused(
             f"{resource} has no device {device_id}; it offers"
@@ -180,7 +184,7 @@ def _gpu(snapshot: Snapshot, resource: str, device_id: str) -> Gpu:
         )
     if device.reason is not None:
         raise AllocationRefused(f"{device_id} is unhealthy: {device.reason}")
-    return gpu
+    return given
 
 
 def _allocation(answer: DeviceList, nics: NicAnswer | None) -> ContainerAllocation:

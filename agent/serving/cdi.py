@@ -7,12 +7,11 @@ whatever strategy is in force by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from agent.model.errors import PlumblineError
-from agent.model.inventory import Gpu
 from agent.model.machine import Machine
+from agent.model.mig_instance import whole_and_parts
 from agent.planning import cdi
 from agent.planning.cdi import CdiClass
 from agent.planning.device_list import enabled_features, obstacle
@@ -45,8 +44,9 @@ def publish_specs(machine: Machine, snapshot: Snapshot) -> None:
 
 def _warn_of_obstacles(snapshot: Snapshot) -> None:
     for gpu in snapshot.inventory.gpus:
-        if (reason := obstacle(gpu, snapshot.config.flags)) is not None:
-            logs.warning("gpu_cannot_be_given", gpu=gpu.uuid, reason=reason)
+        for device in whole_and_parts(gpu):
+            if (reason := obstacle(device, snapshot.config.flags)) is not None:
+                logs.warning("gpu_cannot_be_given", gpu=device.uuid, reason=reason)
 
 
 def _maintain(folder: Path, specs: dict[CdiClass, dict[str, object]], snapshot: Snapshot) -> None:
@@ -69,17 +69,12 @@ def _specs(snapshot: Snapshot) -> dict[CdiClass, dict[str, object]]:
     around = cdi.Surroundings(
         control_nodes=inventory.control_nodes, dev_root=cdi.Root(host=flags.dev_root)
     )
-    gpus, departed = _cdi_gpus(inventory.gpus), _cdi_gpus(snapshot.departed)
+    gpus, departed = cdi.cdi_gpus(inventory.gpus), cdi.cdi_gpus(snapshot.departed)
     found = {CdiClass.GPU: cdi.gpu_spec(gpus, around, departed=departed)}
     nodes = cdi.feature_nodes(inventory.feature_nodes)
     for feature in enabled_features(flags):
         found[feature] = cdi.node_spec(feature, nodes.get(feature, ()), around)
     return {cdi_class: document for cdi_class, document in found.items() if document is not None}
-
-
-def _cdi_gpus(gpus: Iterable[Gpu]) -> list[cdi.CdiGpu]:
-    offered = (cdi.cdi_gpu(gpu, gpu.drm_nodes) for gpu in gpus)
-    return [gpu for gpu in offered if gpu is not None]
 
 
 def _log(published: cdi_files.Published) -> None:

@@ -123,10 +123,16 @@ def look(folder: Path) -> MachineState:
     )
 
 
-def inject_xid(folder: Path, gpu: str, code: int) -> None:
-    """Make the driver report an Xid error on a GPU, named by index or UUID."""
+def inject_xid(
+    folder: Path, gpu: str, code: int, *, instance: tuple[int, int] | None = None
+) -> None:
+    """Make the driver report an Xid error on a GPU, named by index or UUID.
+
+    ``instance`` is the GPU instance and the compute instance that it is on; None: the whole GPU.
+    """
     with Driver(folder) as driver:
-        driver.command(f"xid {gpu_index(driver, gpu)} {code}")
+        where = " ".join(map(str, instance or ()))
+        driver.command(f"xid {gpu_index(driver, gpu)} {code} {where}")
 
 
 def lose(folder: Path, gpu: str, *, silently: bool = False) -> None:

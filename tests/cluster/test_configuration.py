@@ -125,5 +125,5 @@ def test_gpus_that_no_pattern_fits_are_not_offered_and_are_named_in_the_log(clus
 
     snapshot = cluster.agent.wait_event("snapshot", since=mark)
 
-    assert [line.split()[0] for line in snapshot["nameless"]] == cluster.machine.uuids
+    assert [line.split()[0] for line in snapshot["left_out"]] == cluster.machine.uuids
     assert snapshot["resources"] == "none"

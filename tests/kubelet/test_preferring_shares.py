@@ -1,4 +1,4 @@
-"""Shares of GPUs through the kubelet's own questions, before any resource of shares is offered.
+"""Replicas of GPUs through the kubelet's own questions, before any resource of them is offered.
 
 The Catalog is made by hand; everything after it is what the daemon runs.
 """
@@ -7,7 +7,6 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
-import pytest
 from builders import gpu, inventory, numa, pairs_by_node
 
 from agent.config.schema import Config, Flags, PluginFlags, SharedPolicy
@@ -21,7 +20,7 @@ from agent.serving.decisions import Decisions
 from agent.serving.nic_grants import NicGrants
 from deviceplugin.plugins import DevicePlugins
 
-REPLICAS, MIG = "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb"
+REPLICAS = "nvidia.com/gpu.shared"
 
 
 def snapshot(policy, names):
@@ -66,14 +65,14 @@ class Served:
         self.ledger = self.ledger.with_grant(resource, devices, at_s=0.0)
 
 
-async def admit(kubelet, pod, served, resource, *counts):
+async def admit(kubelet, pod, served, *counts):
     """Admit pods one after the other; return how many shares of each GPU each got."""
     running = asyncio.create_task(served.plugins.run())
     try:
-        await kubelet.devices(resource, lambda now: len(now) == 16)
+        await kubelet.devices(REPLICAS, lambda now: len(now) == 16)
         given = []
         for i, count in enumerate(counts):
-            (allocated,) = await kubelet.admit(pod(f"p{i}", main={resource: count}))
+            (allocated,) = await kubelet.admit(pod(f"p{i}", main={REPLICAS: count}))
             given.append(Counter(parent_of(id_) for id_ in allocated.device_ids))
         served.afterwards.catch_up()
         return given
@@ -86,37 +85,32 @@ def parent_of(id_):
     return int(id_.split("-")[1][0])
 
 
-NAMES = {REPLICAS: "GPU-{}::{}".format, MIG: "MIG-{}-{}".format}
+NAMES = {REPLICAS: "GPU-{}::{}".format}
 
 
-@pytest.mark.parametrize("resource", NAMES)
-async def test_distributed_shares_are_on_the_gpus_with_the_lowest_load(
-    kubelet, pod, directory, resource
-):
+async def test_distributed_shares_are_on_the_gpus_with_the_lowest_load(kubelet, pod, directory):
     served = Served(directory, snapshot("distributed", NAMES))
 
-    given = await admit(kubelet, pod, served, resource, 1, 1, 1, 1, 4)
+    given = await admit(kubelet, pod, served, 1, 1, 1, 1, 4)
 
     assert sum(given[:4], Counter()) == dict.fromkeys(range(4), 1)
     assert given[4] == dict.fromkeys(range(4), 1)
 
 
-@pytest.mark.parametrize("resource", NAMES)
-async def test_packed_shares_fill_one_gpu_after_the_other(kubelet, pod, directory, resource):
+async def test_packed_shares_fill_one_gpu_after_the_other(kubelet, pod, directory):
     served = Served(directory, snapshot("packed", NAMES))
 
-    given = await admit(kubelet, pod, served, resource, 1, 2, 1, 3)
+    given = await admit(kubelet, pod, served, 1, 2, 1, 3)
 
     assert [len(each) for each in given] == [1, 1, 1, 1]
     assert len(set(given[0]) | set(given[1]) | set(given[2])) == 1
     assert set(given[3]).isdisjoint(given[0])
 
 
-@pytest.mark.parametrize("resource", NAMES)
-async def test_aligned_shares_are_of_gpus_of_one_node(kubelet, pod, directory, resource):
+async def test_aligned_shares_are_of_gpus_of_one_node(kubelet, pod, directory):
     served = Served(directory, snapshot("aligned", NAMES))
 
-    given = await admit(kubelet, pod, served, resource, 2, 2)
+    given = await admit(kubelet, pod, served, 2, 2)
 
     assert [sorted(each.values()) for each in given] == [[1, 1], [1, 1]]
     assert all(len({parent // 2 for parent in each}) == 1 for each in given)
@@ -126,7 +120,7 @@ async def test_aligned_shares_are_of_gpus_of_one_node(kubelet, pod, directory, r
 async def test_every_share_given_is_explained(kubelet, pod, directory):
     served = Served(directory, snapshot("packed", NAMES))
 
-    await admit(kubelet, pod, served, REPLICAS, 2)
+    await admit(kubelet, pod, served, 2)
 
     (recorded,) = served.decisions.find()
     assert (recorded["quality"], recorded["policy"], recorded["offered"]) == (

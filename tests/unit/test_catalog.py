@@ -13,10 +13,11 @@ from agent.config.sharing import Resource
 from agent.ledger.ledger import Allocation, Ledger
 from agent.model.errors import HardwareError
 from agent.model.inventory import UnavailableGpu
-from agent.planning.catalog import GPU_RESOURCE, build_catalog, resource_name
+from agent.planning.catalog import build_catalog
 from agent.planning.device_list import Offer, list_devices
 from agent.planning.health import Health
 from agent.planning.snapshot import build_snapshot
+from agent.planning.strategy import GPU_RESOURCE, resource_name
 
 TWO_NODES = (numa(0), numa(1))
 
@@ -135,7 +136,7 @@ def test_the_first_pattern_that_fits_names_a_gpu_and_none_leaves_it_out():
 
     ids = {name: [device.id for device in devices] for name, devices in catalog.resources.items()}
     assert ids == {"nvidia.com/h100": ["GPU-0"], "nvidia.com/other": ["GPU-1"]}
-    assert [each.uuid for each in catalog.nameless] == ["GPU-2"]
+    assert [each.gpu.uuid for each in catalog.left_out] == ["GPU-2"]
 
 
 def test_a_gpu_held_under_its_old_name_is_withheld_under_the_new_one():

@@ -259,7 +259,7 @@ def test_a_shared_node_is_listed_once_under_all():
 
 def test_a_gpu_without_a_device_node_is_not_offered():
     assert cdi_gpu(gpu(3, minor=None)) is None
-    assert cdi_gpu(gpu(3, minor=7), ["/dev/dri/card0"]) == CdiGpu(
+    assert cdi_gpu(gpu(3, minor=7, drm_nodes=("/dev/dri/card0",))) == CdiGpu(
         uuid="GPU-3", index="3", nodes=("/dev/nvidia7", "/dev/dri/card0")
     )
 

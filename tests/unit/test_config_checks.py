@@ -47,8 +47,6 @@ def shared(*names, replicas=4):
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("flags: {migStrategy: single}", "flags.migStrategy"),
-        ("flags: {migStrategy: mixed}", "flags.migStrategy"),
         ("flags: {deviceDiscoveryStrategy: tegra}", "flags.deviceDiscoveryStrategy"),
         ("flags: {deviceDiscoveryStrategy: vfio}", "flags.deviceDiscoveryStrategy"),
         ("resources: {mig: [{pattern: 1g.5gb, name: small}]}", "resources.mig"),

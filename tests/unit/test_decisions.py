@@ -7,11 +7,11 @@ from builders import gpu, inventory, numa, pairs_by_node
 
 from agent.config.schema import Config
 from agent.ledger.ledger import Account, Allocation
-from agent.planning.catalog import GPU_RESOURCE
 from agent.planning.decision import Question
 from agent.planning.health import Health
 from agent.planning.placement import Request
 from agent.planning.snapshot import build_snapshot
+from agent.planning.strategy import GPU_RESOURCE
 from agent.serving import decisions
 from agent.serving.decisions import Decisions
 

@@ -9,12 +9,13 @@ from agent._native import SharePolicy
 from agent.config.own import PlacementPolicy, PlacementRules, Plumbline, ResourcePolicy
 from agent.config.schema import Config, Flags, PluginFlags, SharedPolicy
 from agent.ledger.ledger import Allocation, Ledger
-from agent.planning.catalog import GPU_RESOURCE, Catalog, OfferedDevice
+from agent.planning.catalog import Catalog, OfferedDevice
 from agent.planning.health import Health
 from agent.planning.placement import PlacementTable
 from agent.planning.preference import free_gpus, prefer
 from agent.planning.shares import ShareRequest, choose_shares
 from agent.planning.snapshot import build_snapshot
+from agent.planning.strategy import GPU_RESOURCE
 
 SHARED = "nvidia.com/gpu.shared"
 
