@@ -7,13 +7,14 @@ import os
 import platform
 import sys
 
-from bench import calls, day, following, idle, placement, starting, xid
+from bench import calls, day, following, idle, mig, placement, starting, xid
 
 FIGURES = {
     "start": lambda quick: starting.measure(rounds=3 if quick else 9),
     "calls": lambda quick: calls.measure(rounds=200 if quick else 2000),
     "placement": lambda quick: placement.measure(rounds=200 if quick else 2000),
     "day": lambda quick: day.measure(count=200 if quick else 5000),
+    "mig": lambda quick: mig.measure(rounds=20 if quick else 200),
     "xid": lambda _quick: xid.measure(),
     "following": lambda quick: following.measure(rounds=2 if quick else 5),
     "rest": lambda quick: idle.measure(

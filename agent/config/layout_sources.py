@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from agent.config.layouts import Layout
@@ -32,7 +33,8 @@ def layouts_in(path: Path) -> tuple[dict[str, Layout], Mig]:
 
 def generated_layouts(document: Mapping[str, object]) -> dict[str, Layout]:
     """Return layouts that were made from the hardware, as values in mig-parted's format."""
-    return parse_layouts(json.dumps(document), GENERATED)
+    made = parse_layouts(json.dumps(document), GENERATED)
+    return {name: replace(layout, where=GENERATED) for name, layout in made.items()}
 
 
 def _is_mig_parted(text: str) -> bool:

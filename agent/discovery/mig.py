@@ -9,7 +9,7 @@ from typing import Any
 
 import pynvml
 
-from agent.discovery.faults import optional
+from agent.discovery.faults import ABSENT, optional
 from agent.model.mig import (
     ComputeInstance,
     ComputeProfile,
@@ -41,11 +41,7 @@ def read_profiles(gpu: Handle) -> tuple[GpuInstanceProfile, ...]:
     is known without one (see ``read_instances``).
     Raises NVMLError when the GPU does not answer.
     """
-    told = {
-        number: info
-        for number in PROFILE_NUMBERS
-        if (info := optional(pynvml.nvmlDeviceGetGpuInstanceProfileInfo, gpu, number)) is not None
-    }
+    told = dict(_told(gpu))
     of_slice = min(
         (info.multiprocessorCount // info.sliceCount for info in told.values()), default=0
     )
@@ -104,6 +100,18 @@ def read_processes(gpu: Handle) -> tuple[MigProcess, ...]:
 def known_instance(instance: int) -> int | None:
     """Return the number of an instance; None where NVML means all of them (0xFFFFFFFF)."""
     return None if instance == pynvml.NVML_GPU_INSTANCE_ID_ANY else instance
+
+
+def _told(gpu: Handle) -> Iterator[tuple[int, Any]]:
+    """Yield what the driver tells of each profile that the GPU offers, by number."""
+    for number in PROFILE_NUMBERS:
+        try:
+            yield number, pynvml.nvmlDeviceGetGpuInstanceProfileInfo(gpu, number)
+        except pynvml.NVMLError_InvalidArgument:
+            return  # beyond the last number that this driver knows
+        except pynvml.NVMLError as error:
+            if error.value not in ABSENT:
+                raise
 
 
 def _profile(gpu: Handle, number: int, info: Any, of_slice: int) -> GpuInstanceProfile:  # noqa: ANN401

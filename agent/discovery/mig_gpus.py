@@ -16,6 +16,9 @@ from agent.model.mig import GpuInstance, GpuInstanceProfile, MigProcess
 # From Hopper on a GPU changes its mode at once; Ampere's with its next reset (MIG user guide).
 _LIVE_FROM = (9, 0)
 
+# What boards offer, by PCI ids and mode: reading it of each GPU again takes most of the time.
+_Boards = dict[tuple[int, int, bool], tuple[GpuInstanceProfile, ...]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigReading:
@@ -55,26 +58,29 @@ def read_mig_gpus() -> tuple[MigReading, ...]:
     """
     with translated("counting GPUs"):
         count = pynvml.nvmlDeviceGetCount()
-    found = (read_mig_gpu(index) for index in range(count))
+    boards: _Boards = {}
+    found = (_read_gpu(index, boards) for index in range(count))
     return tuple(each for each in found if each is not None)
 
 
-def read_mig_gpu(index: int) -> MigReading | None:
-    """Read one GPU; None when it is lost. Raises HardwareError when it fails midway."""
+def _read_gpu(index: int, boards: _Boards) -> MigReading | None:
     try:
         gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
         uuid = pynvml.nvmlDeviceGetUUID(gpu)
     except pynvml.NVMLError_GpuIsLost:
         return None
     with translated(f"reading how GPU {index} is divided"):
-        return _read(gpu, index, uuid)
+        return _read(gpu, index, uuid, boards)
 
 
-def _read(gpu: Any, index: int, uuid: str) -> MigReading:  # noqa: ANN401 - a handle of pynvml's
+def _read(gpu: Any, index: int, uuid: str, boards: _Boards) -> MigReading:  # noqa: ANN401 - a handle of pynvml's
     bus = pynvml.nvmlDeviceGetPciInfo(gpu)
     modes = optional(pynvml.nvmlDeviceGetMigMode, gpu)
     enabled = modes is not None and bool(modes[0])
-    profiles = read_profiles(gpu) if modes is not None else ()
+    board = (bus.pciDeviceId, bus.pciSubSystemId, enabled)
+    if board not in boards:
+        boards[board] = read_profiles(gpu) if modes is not None else ()
+    profiles = boards[board]
     capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, gpu)
     return MigReading(
         index=index,

@@ -71,7 +71,6 @@ def run(
         progress(step, number=number, of=len(steps))
         journal.doing(step.text)
         hands.execute(step)
-        journal.done(step.text)
 
 
 def undo(journal: Journal, reset: Reset | None, why: BusyError | HardwareError) -> None:

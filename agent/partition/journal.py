@@ -10,6 +10,7 @@ instances with it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import time
@@ -48,7 +49,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     doing: str | None = None
-    done: str | None = None
+    """The Step that begins: those before it are done."""
     back: str | None = None
     """Why the change is being undone."""
 
@@ -62,6 +63,7 @@ class Journal:
         self.turns = turns
         self.back = back
         """True once it was decided to go back."""
+        self._descriptor: int | None = None
 
     @classmethod
     def begin(cls, folder: Path, turns: tuple[Turn, ...]) -> Self:
@@ -70,7 +72,7 @@ class Journal:
         head = _Head(version=_VERSION, pid=os.getpid(), turns=turns)
         with _explained(path):
             scratch = path.with_suffix(_SCRATCH)
-            _write(scratch, msgspec.json.encode(head) + b"\n", os.O_CREAT | os.O_EXCL)
+            _create(scratch, msgspec.json.encode(head) + b"\n")
             scratch.rename(path)
             _sync(folder)
         return cls(path, turns)
@@ -95,12 +97,8 @@ class Journal:
         return cls(path, head.turns, back=any(_turns_back(line) for line in lines[1:]))
 
     def doing(self, step: str) -> None:
-        """Write down that a Step begins."""
+        """Write down that a Step begins. Raises HardwareError when that fails."""
         self._note(_Line(doing=step))
-
-    def done(self, step: str) -> None:
-        """Write down that the driver was seen to have done it."""
-        self._note(_Line(done=step))
 
     def go_back(self, reason: str) -> None:
         """Write down that from now on everything is undone."""
@@ -111,10 +109,20 @@ class Journal:
         """Remove it: the change is complete, or completely undone."""
         with _explained(self.path):
             self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _note(self, line: _Line, *, durable: bool = False) -> None:
         with _explained(self.path):
-            _write(self.path, msgspec.json.encode(line) + b"\n", os.O_APPEND, durable=durable)
+            if self._descriptor is None:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+                self._descriptor = os.open(self.path, flags)
+            _write(self._descriptor, msgspec.json.encode(line) + b"\n", durable=durable)
 
 
 def journals(folder: Path) -> tuple[Path, ...]:
@@ -139,16 +147,20 @@ def _turns_back(line: bytes) -> bool:
         return False  # the last line of a process that died while writing it
 
 
-def _write(path: Path, text: bytes, flags: int, *, durable: bool = True) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+def _create(path: Path, text: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        written = os.write(descriptor, text)
-        if written != len(text):
-            raise OSError(28, f"only {written} of {len(text)} bytes were written")
-        if durable:
-            os.fsync(descriptor)
+        _write(descriptor, text, durable=True)
     finally:
         os.close(descriptor)
+
+
+def _write(descriptor: int, text: bytes, *, durable: bool) -> None:
+    written = os.write(descriptor, text)
+    if written != len(text):
+        raise OSError(errno.ENOSPC, f"only {written} of {len(text)} bytes were written")
+    if durable:
+        os.fsync(descriptor)
 
 
 def _sync(folder: Path) -> None:

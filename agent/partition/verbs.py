@@ -34,7 +34,8 @@ class Hands:
     def __init__(self, reset: Reset | None) -> None:
         """Begin with nothing made."""
         self._reset = reset
-        self._made: dict[tuple[str, int], int] = {}
+        self._made: dict[tuple[str, int], Handle] = {}
+        self._gpus: dict[str, Handle] = {}
 
     def execute(self, step: MigStep) -> None:
         """Execute a Step.
@@ -64,7 +65,7 @@ class Hands:
                 self._create_compute(step)
 
     def _set_mode(self, step: SetMigMode) -> None:
-        gpu = _gpu(step.gpu)
+        gpu = self._gpu(step.gpu)
         pynvml.nvmlDeviceSetMigMode(gpu, int(step.enabled))
         if _mode(gpu) == step.enabled:
             return
@@ -77,11 +78,14 @@ class Hands:
                 " (plumbline.mig.allowReset, --allow-reset)"
             )
         self._reset(step.gpu)
-        if _mode(_gpu(step.gpu)) != step.enabled:
+        # NVML was started anew: every handle is another.
+        self._gpus.clear()
+        self._made.clear()
+        if _mode(self._gpu(step.gpu)) != step.enabled:
             raise HardwareError(f"{step.text}: the mode is still another one after a reset")
 
     def _destroy_compute(self, step: MigStep, around: GpuInstance, compute: int) -> None:
-        instance = _instance(step, around)
+        instance = self._instance(step, around)
         handle = pynvml.nvmlGpuInstanceGetComputeInstanceById(instance, compute)
         pynvml.nvmlComputeInstanceDestroy(handle)
         call = pynvml.nvmlGpuInstanceGetComputeInstanceById
@@ -89,17 +93,17 @@ class Hands:
             raise HardwareError(f"{step.text}: it is still there")
 
     def _destroy_instance(self, step: MigStep, gone: GpuInstance) -> None:
-        pynvml.nvmlGpuInstanceDestroy(_instance(step, gone))
-        if optional(pynvml.nvmlDeviceGetGpuInstanceById, _gpu(step.gpu), gone.id) is not None:
+        pynvml.nvmlGpuInstanceDestroy(self._instance(step, gone))
+        if optional(pynvml.nvmlDeviceGetGpuInstanceById, self._gpu(step.gpu), gone.id) is not None:
             raise HardwareError(f"{step.text}: it is still there")
 
     def _create_instance(self, step: CreateGpuInstance) -> None:
         place = pynvml.c_nvmlGpuInstancePlacement_t(step.placement.start, step.placement.size)
         made = pynvml.nvmlDeviceCreateGpuInstanceWithPlacement(
-            _gpu(step.gpu), step.profile, ctypes.byref(place)
+            self._gpu(step.gpu), step.profile, ctypes.byref(place)
         )
         info = pynvml.nvmlGpuInstanceGetInfo(made)
-        self._made[step.gpu, step.number] = info.id
+        self._made[step.gpu, step.number] = made
         there = (info.profileId, info.placement.start, info.placement.size)
         if there != (step.profile, step.placement.start, step.placement.size):
             raise HardwareError(
@@ -109,26 +113,31 @@ class Hands:
 
     def _create_compute(self, step: CreateComputeInstance) -> None:
         inside = step.inside
-        known = inside.id if isinstance(inside, Existing) else self._made[step.gpu, inside.number]
-        instance = pynvml.nvmlDeviceGetGpuInstanceById(_gpu(step.gpu), known)
+        if isinstance(inside, Existing):
+            instance = pynvml.nvmlDeviceGetGpuInstanceById(self._gpu(step.gpu), inside.id)
+        else:
+            instance = self._made[step.gpu, inside.number]
         made = pynvml.nvmlGpuInstanceCreateComputeInstance(instance, step.profile)
         info = pynvml.nvmlComputeInstanceGetInfo(made)
         if info.profileId != step.profile:
             raise HardwareError(f"{step.text}: the driver made one of profile {info.profileId}")
 
+    def _instance(self, step: MigStep, planned: GpuInstance) -> Handle:
+        """Return a GPU instance as it was when the plan was made. Raises HardwareError."""
+        handle = pynvml.nvmlDeviceGetGpuInstanceById(self._gpu(step.gpu), planned.id)
+        info = pynvml.nvmlGpuInstanceGetInfo(handle)
+        if (info.profileId, info.placement.start) != (planned.profile, planned.placement.start):
+            raise HardwareError(
+                f"{step.text}: somebody put another instance in its place meanwhile"
+            )
+        return handle
 
-def _gpu(uuid: str) -> Handle:
-    return pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    def _gpu(self, uuid: str) -> Handle:
+        found = self._gpus.get(uuid)
+        if found is None:
+            found = self._gpus[uuid] = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        return found
 
 
 def _mode(gpu: Handle) -> bool:
     return bool(pynvml.nvmlDeviceGetMigMode(gpu)[0])
-
-
-def _instance(step: MigStep, planned: GpuInstance) -> Handle:
-    """Return a GPU instance as it was when the plan was made. Raises HardwareError."""
-    handle = pynvml.nvmlDeviceGetGpuInstanceById(_gpu(step.gpu), planned.id)
-    info = pynvml.nvmlGpuInstanceGetInfo(handle)
-    if (info.profileId, info.placement.start) != (planned.profile, planned.placement.start):
-        raise HardwareError(f"{step.text}: somebody put another instance in its place meanwhile")
-    return handle

@@ -1,0 +1,286 @@
+"""What stands in the way of dividing GPUs: work in use, other programs, unfinished changes."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mig_machine import divide
+
+from agent.model.errors import BusyError, ConfigError, HardwareError
+from agent.model.mig import WantedInstance
+from agent.partition.journal import Journal, Turn
+from agent.partition.locks import locked
+from agent.simulation import machines
+
+PLUMBLINE = Path(sys.executable).with_name("plumbline")
+WHOLE_3G = WantedInstance(profile=9, compute=(2,), start=0)
+
+
+def mig(*words):
+    done = subprocess.run(
+        [PLUMBLINE, "mig", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def status(folder, gpu=0):
+    _, out, _ = mig("status", "--machine", folder, "--gpu", gpu, "-o", "json")
+    return [
+        (each["profile"], each["start"], each["uuid"]) for each in json.loads(out)[0]["instances"]
+    ]
+
+
+def shapes(folder, gpu=0):
+    return [each[:2] for each in status(folder, gpu)]
+
+
+@pytest.fixture
+def dgx(tmp_path):
+    folder = tmp_path / "dgx"
+    machines.create("dgx-h100", folder)
+    return folder
+
+
+def uuid_of(folder, gpu=0):
+    return machines.look(folder).gpus[gpu].uuid
+
+
+def journals(folder):
+    return folder / "var/lib/plumbline/mig"
+
+
+def begun(folder, before, after):
+    """Leave the journal of a change whose process died, on GPU 0."""
+    journals(folder).mkdir(parents=True, exist_ok=True)
+    turn = Turn(gpu=uuid_of(folder), before=before, after=after)
+    return Journal.begin(journals(folder), (turn,)).path
+
+
+def test_what_a_process_works_on_is_not_touched_and_all_gpus_stay(dgx):
+    divide(dgx, 0, "9:2", "9:2")
+    machines.occupy(dgx, "0", 4711, instance=(2, 0))
+    before = status(dgx)
+
+    code, out, error = mig("apply", "-c", "all-1g.10gb", "--machine", dgx)
+
+    assert code == 4
+    assert out == ""
+    assert "3g.40gb at 4 is held by process 4711" in error
+    assert "Possible now: 1g.10gb at 0 + 1g.10gb at 1" in error
+    assert status(dgx) == before
+    assert shapes(dgx, 1) == []
+
+
+def test_work_the_driver_alone_knows_of_stops_the_change_and_is_put_back(dgx):
+    divide(dgx, 0, "9:2")
+    # No process is told of to those who may not see it: the driver only refuses.
+    machines.occupy(dgx, "0", 4711, instance=(2, 0))
+    hidden = (
+        "import agent.discovery.mig_gpus as m, agent.cli.main as c, sys;"
+        "m.read_processes = lambda gpu: ();"
+        f"sys.argv = ['plumbline', 'mig', 'apply', '-c', 'all-7g.80gb', '--machine', {str(dgx)!r}];"
+        "c.main()"
+    )
+    before = status(dgx)
+
+    done = subprocess.run(
+        [sys.executable, "-c", hidden], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 4
+    assert "the driver says it is in use; everything was put back" in done.stderr
+    assert status(dgx) == before
+    assert mig("assert", "-c", "all-disabled", "--gpu", "1", "--machine", dgx)[0] == 0
+
+
+def test_two_processes_do_not_divide_one_gpu_at_once(dgx):
+    uuid = uuid_of(dgx)
+    with locked(journals(dgx), [uuid]):
+        code, _, error = mig("apply", "-c", "all-balanced", "--machine", dgx)
+        others = mig("apply", "-c", "all-balanced", "--gpu", "1,2", "--machine", dgx)
+
+    assert code == 4
+    assert f"{uuid} is being divided by process {os.getpid()} since " in error
+    assert others[0] == 0
+    assert shapes(dgx) == []
+    assert mig("apply", "-c", "all-balanced", "--machine", dgx)[0] == 0
+
+
+def test_of_two_that_apply_at_once_each_ends_with_a_whole_layout(dgx):
+    names = ("all-1g.10gb", "all-3g.40gb")
+    running = [
+        subprocess.Popen(
+            [PLUMBLINE, "mig", "apply", "-c", name, "--machine", dgx],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in names
+    ]
+    said = [each.communicate()[1] for each in running]
+
+    codes = [each.returncode for each in running]
+    assert set(codes) <= {0, 4}
+    assert 0 in codes
+    told = [text for text, code in zip(said, codes, strict=True) if code == 4]
+    assert all("is being divided by process" in text for text in told)
+    won = [name for name, code in zip(names, codes, strict=True) if code == 0]
+    assert any(mig("assert", "-c", name, "--machine", dgx)[0] == 0 for name in won)
+
+
+def test_a_lock_is_free_again_when_its_process_is_dead(dgx):
+    uuid = uuid_of(dgx)
+    with locked(journals(dgx), [uuid]):
+        descriptor = os.open(journals(dgx) / f"{uuid}.lock", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(BusyError), locked(journals(dgx), [uuid]):
+        pass
+    os.close(descriptor)
+    with locked(journals(dgx), [uuid]):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(dgx):
+    (dgx / "var/lib").mkdir(parents=True)
+    (dgx / "var/lib/plumbline").write_text("")
+
+    code, _, error = mig("apply", "-c", "all-balanced", "--machine", dgx)
+
+    assert code == 2
+    assert "dividing GPUs needs root and a writable" in error
+    assert shapes(dgx) == []
+
+
+def test_an_unfinished_change_is_finished_before_the_next(dgx):
+    divide(dgx, 0, "9:2")
+    path = begun(dgx, (), (WHOLE_3G, WantedInstance(profile=9, compute=(2,), start=4)))
+
+    # It concerns GPU 1 alone: GPU 0 is finished on the way.
+    assert mig("apply", "-c", "all-7g.80gb", "--gpu", "1", "--machine", dgx)[0] == 0
+
+    assert not path.exists()
+    assert shapes(dgx) == [("3g.40gb", 0), ("3g.40gb", 4)]
+    assert shapes(dgx, 1) == [("7g.80gb", 0)]
+
+
+def test_a_change_that_cannot_go_forward_goes_back(dgx):
+    divide(dgx, 0, "9:2")
+    machines.occupy(dgx, "0", 4711, instance=(2, 0))
+    begun(dgx, (WantedInstance(profile=14, compute=(1,), start=4),), None)
+    # What was before cannot be either, so it stays written down; what works goes on.
+    code, _, _ = mig("apply", "-c", "all-7g.80gb", "--gpu", "1", "--machine", dgx)
+    assert code == 0
+    assert len(list(journals(dgx).glob("*.journal"))) == 1
+
+    for path in journals(dgx).glob("*.journal"):
+        path.unlink()
+    begun(dgx, (WHOLE_3G, WantedInstance(profile=9, compute=(2,), start=4)), None)
+    assert mig("apply", "-c", "all-7g.80gb", "--gpu", "1", "--machine", dgx)[0] == 0
+
+    assert list(journals(dgx).glob("*.journal")) == []
+    assert shapes(dgx) == [("3g.40gb", 0), ("3g.40gb", 4)]
+
+
+def test_what_somebody_else_made_meanwhile_is_not_destroyed(dgx):
+    divide(dgx, 0, "14:1")
+    made = status(dgx)
+    path = begun(dgx, (), (WHOLE_3G, WantedInstance(profile=9, compute=(2,), start=4)))
+
+    code, _, error = mig("apply", "-c", "all-7g.80gb", "--gpu", "1", "--machine", dgx)
+
+    assert (code, error) == (0, error)
+    assert set(made) <= set(status(dgx))
+    assert path.exists()
+    # The operator's word for GPU 0 makes up for it.
+    assert mig("apply", "-c", "all-7g.80gb", "--gpu", "0", "--machine", dgx)[0] == 0
+    assert not path.exists()
+    assert shapes(dgx) == [("7g.80gb", 0)]
+
+
+def test_a_journal_that_cannot_be_read_is_named(dgx):
+    path = begun(dgx, (), ())
+    path.write_bytes(b"not a journal\n")
+
+    code, _, error = mig("apply", "-c", "all-balanced", "--machine", dgx)
+
+    assert code == 1
+    assert str(path) in error
+
+
+def test_a_torn_last_line_is_no_reason_to_forget_the_rest(dgx):
+    path = begun(dgx, (), (WHOLE_3G,))
+    journal = Journal.read(path)
+    journal.go_back("because")
+    with path.open("ab") as file:
+        file.write(b'{"doi')
+
+    again = Journal.read(path)
+
+    assert again.back
+    assert again.turns == journal.turns
+    assert Journal.read(path.with_name("gone.journal")) is None
+
+
+def test_another_version_of_a_journal_is_left_alone(dgx):
+    path = begun(dgx, (), ())
+    path.write_text(path.read_text().replace('"version":1', '"version":2'))
+
+    with pytest.raises(HardwareError, match="version 2 is another program's"):
+        Journal.read(path)
+
+
+def test_a_gpu_older_than_hopper_is_reset_only_with_leave(tmp_path):
+    folder = tmp_path / "dgx"
+    machines.create("dgx-a100", folder)
+
+    code, _, error = mig("apply", "-c", "all-7g.40gb", "--gpu", "0", "--machine", folder)
+    assert code == 2
+    assert "GPU 0 (NVIDIA A100-SXM4-40GB): MIG mode changes only with a reset" in error
+    assert mig("assert", "-c", "all-disabled", "--machine", folder)[0] == 0
+
+    words = ("-c", "all-7g.40gb", "--gpu", "0", "--machine", folder)
+    assert "(after a reset)" in mig("plan", *words)[1]
+    assert mig("apply", *words, "--allow-reset")[0] == 0
+    assert shapes(folder) == [("7g.40gb", 0)]
+
+    # A process on another GPU is none of its business; one on this GPU is.
+    machines.occupy(folder, "1", 1)
+    machines.occupy(folder, "0", 2, instance=(0, 0))
+    off = ("-c", "all-disabled", "--gpu", "0", "--machine", folder, "--allow-reset")
+    assert mig("apply", *off)[0] == 4
+    machines.release(folder, "0", 2)
+    assert mig("apply", *off)[0] == 0
+    assert mig("assert", "-c", "all-disabled", "--machine", folder)[0] == 0
+
+
+def test_a_reset_that_fails_is_told_with_what_nvidia_smi_said_and_put_back(tmp_path):
+    folder = tmp_path / "dgx"
+    machines.create("dgx-a100", folder)
+    smi = folder / "usr/bin/nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'GPU is in use by another client' >&2\nexit 3\n")
+    words = ("-c", "all-7g.40gb", "--gpu", "0", "--machine", folder, "--allow-reset")
+
+    code, _, error = mig("apply", *words)
+
+    assert code == 5
+    assert "ended with 3: GPU is in use by another client" in error
+    gpu = json.loads(mig("status", "--machine", folder, "--gpu", "0", "-o", "json")[1])[0]
+    assert (gpu["mode"], gpu["pending"]) == ("off", "off")
+
+    smi.unlink()
+    code, _, error = mig("apply", *words)
+    assert code == 5
+    assert "no nvidia-smi below" in error
+
+
+def test_locks_of_a_folder_that_is_no_folder_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ConfigError, match="needs root and a writable"),
+        locked(tmp_path / "file", ["GPU-1"]),
+    ):
+        pass
