@@ -169,11 +169,19 @@ class Daemon:
     async def _take_over_and_serve(self) -> None:
         # A second instance reads the node, so as to be ready, and touches nothing before this.
         await self._plugins.take()
+        try:
+            await self._take_in()
+        except BaseException:
+            await self._plugins.close()
+            raise
+        self._in_charge.set()
+        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run())
+
+    async def _take_in(self) -> None:
+        """Take in what an earlier instance left."""
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
         await self._orders.recover()
-        self._in_charge.set()
-        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run())
 
     async def _look_after_node(self) -> None:
         try:
