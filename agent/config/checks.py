@@ -44,11 +44,6 @@ NOT_YET: tuple[NotYet, ...] = (
         asks=lambda c: bool(c.plumbline.cdi.feature_flags),
         instead="leave it out",
     ),
-    NotYet(
-        path="plumbline.mig.layout",
-        asks=lambda c: c.plumbline.mig.layout is not None,
-        instead="leave it out",
-    ),
 )
 
 # Read, checked and printed, and harmless to ignore: each only says how a feature is to behave
@@ -64,11 +59,6 @@ NO_EFFECT_YET: tuple[str, ...] = (
     "flags.gfd.machineTypeFile",
     "imex.required",
     "plumbline.cdi.disableHooks",
-    "plumbline.mig.layouts",
-    "plumbline.mig.file",
-    "plumbline.mig.allowReset",
-    "plumbline.mig.evict",
-    "plumbline.mig.drainDeadline",
     "run.nodeName",
 )
 

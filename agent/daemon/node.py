@@ -83,6 +83,8 @@ class Node:
         self._holders = holders
         self.ledger = Ledger()
         """Who holds what, as far as is known at this moment."""
+        self.driver = asyncio.Lock()
+        """Held by whoever reads the node or divides its GPUs: never both at once."""
         self._health = Health()
         self._changing: Mapping[str, str] = {}
         self._unplaced: list[XidEvent] = []
@@ -155,6 +157,15 @@ class Node:
             self._swap(self.snapshot.with_state(self._health, self.ledger, changing=changing))
         if changing != reasons:
             self.refresh()
+
+    async def accounted(self) -> Ledger:
+        """Ask the kubelet who holds what; return what is known then."""
+        await self._account()
+        return self.ledger
+
+    def let_go(self) -> None:
+        """Close the driver, on a worker thread that has ``driver``: the next look opens it."""
+        self._lookout.close()
 
     def granted(self, resource: str, devices: Sequence[str]) -> None:
         """Take in what an Allocate gave away."""
@@ -269,7 +280,7 @@ class Node:
         try:
             # Not wait_for, which in Python 3.11 loses a cancellation that comes with the event.
             async with asyncio.timeout(pause_s):
-                await _first_of(self._wanted, self._stirred)
+                await first_of(self._wanted, self._stirred)
         except TimeoutError:
             await self._follow()
 
@@ -324,20 +335,21 @@ class Node:
             logs.debug("node_read", gpus=len(ready.inventory.gpus))
             if self._in_charge.is_set():
                 return ready
-            await _first_of(self._in_charge, self._wanted)
+            await first_of(self._in_charge, self._wanted)
             if not self._wanted.is_set():
                 return ready
             self._wanted.clear()
 
     async def _found_now(self) -> Snapshot:
-        self._looking = True
-        slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
-        try:
-            return await in_thread(
-                self._read, self._config, self._health, self.snapshot, self._changing
-            )
-        finally:
-            slow.cancel()
+        async with self.driver:
+            self._looking = True
+            slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
+            try:
+                return await in_thread(
+                    self._read, self._config, self._health, self.snapshot, self._changing
+                )
+            finally:
+                slow.cancel()
 
     def _read(
         self,
@@ -394,7 +406,7 @@ def _merged(now: Health, found: Health) -> Health:
     return now.with_driver_fault(found.driver_fault)
 
 
-async def _first_of(*events: asyncio.Event) -> None:
+async def first_of(*events: asyncio.Event) -> None:
     """Wait until one of the events is set."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
     try:

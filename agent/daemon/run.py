@@ -19,7 +19,9 @@ from agent.config.flags import Resolved
 from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
+from agent.daemon.dividing import Dividing
 from agent.daemon.node import Node
+from agent.daemon.orders import Orders, Report
 from agent.daemon.threads import in_thread
 from agent.daemon.windows import Windows
 from agent.discovery.library import simulated_machine
@@ -109,12 +111,20 @@ class Daemon:
             path=self._machine.path,
         )
         self._decisions.noted = self._windows.noted
+        self._orders = Orders(
+            resolved.config.plumbline.mig,
+            resolved.options.config_file or "",
+            node=self._node,
+            dividing=Dividing(self._machine, self._node.let_go),
+            report=self._report,
+        )
+        self._held: frozenset[str] = frozenset()
         self._stop = asyncio.Event()
 
     @property
     def left_thread_behind(self) -> bool:
         """True when a thread could not be stopped because something below it hangs."""
-        return self._node.left_behind
+        return self._node.left_behind or self._orders.left_behind
 
     async def serve(self) -> int:
         """Serve until SIGTERM or SIGINT."""
@@ -149,16 +159,21 @@ class Daemon:
             for task in background:
                 task.cancel()
             # At once, not one after the other: both may have to wait for somebody.
-            await asyncio.gather(self._plugins.close(), self._node.close(), self._windows.close())
+            await asyncio.gather(self._plugins.close(), self._close_node(), self._windows.close())
             serving.cancel()
+
+    async def _close_node(self) -> None:
+        await self._orders.close()
+        await self._node.close()
 
     async def _take_over_and_serve(self) -> None:
         # A second instance reads the node, so as to be ready, and touches nothing before this.
         await self._plugins.take()
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
+        await self._orders.recover()
         self._in_charge.set()
-        await asyncio.gather(self._plugins.run(), self._windows.run())
+        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run())
 
     async def _look_after_node(self) -> None:
         try:
@@ -190,6 +205,9 @@ class Daemon:
         if changed or look_anyway:
             self._node.refresh(_settled(fresh.config, self._machine))
             self._windows.follow(fresh.config.plumbline)
+            self._orders.follow(
+                fresh.config.plumbline.mig, self._resolved.options.config_file or ""
+            )
 
     def _publish(self, snapshot: Snapshot) -> None:
         logs.event(
@@ -203,11 +221,19 @@ class Daemon:
             warnings=len(snapshot.inventory.warnings),
         )
         self._plugins.offer(offered_devices(snapshot.catalog))
+        self._orders.stirred()
 
     def _confirmed(self, account: Account) -> None:
         self._afterwards.catch_up()
         self._decisions.confirmed(account)
         self._nic_grants.confirmed(account)
+        held = frozenset(each.device for each in account.held)
+        if held != self._held:
+            self._held = held
+            self._orders.stirred()
+
+    def _report(self, report: Report | None) -> None:
+        """Tell nobody: without a cluster the log says it all."""
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()

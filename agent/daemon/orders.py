@@ -1,0 +1,328 @@
+"""Leads the node to the layout that its label or its configuration orders.
+
+The GPUs concerned are withheld first; then their pods are waited for, up to a deadline; then the
+GPUs are divided and come back. Everything else goes on as before. Whatever becomes of it is told in
+a Report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.config.mig import Mig
+from agent.daemon.dividing import held_by
+from agent.daemon.node import first_of
+from agent.daemon.threads import in_thread
+from agent.model.errors import (
+    BusyError,
+    ConfigError,
+    HalfDoneError,
+    PlumblineError,
+    RolledBackError,
+)
+from agent.telemetry import logs
+
+if TYPE_CHECKING:
+    from agent.daemon.dividing import Assessment, Dividing
+    from agent.daemon.node import Node
+
+# How often is looked whether what is in the way has gone.
+POLL_S = 1.0
+# What fails for no reason that we can see is tried again, less and less often.
+BACK_OFF_S = (30.0, 60.0, 120.0, 300.0, 600.0)
+# How long the end waits for a change that is being carried out; then it is left to the journal.
+CLOSE_S = 20.0
+
+
+class State(StrEnum):
+    """How far an order is: the values of nvidia.com/mig.config.state."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why an order waits or failed, in a word that fits a label."""
+
+    WORKING = "dividing"
+    DRAINING = "waiting-for-pods"
+    REFUSED = "refused"
+    IN_USE = "in-use"
+    ROLLED_BACK = "failed-and-put-back"
+    HALF_DONE = "failed-half-done"
+    DRIVER = "driver-does-not-answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A layout that the node is to have."""
+
+    layout: str
+    mig: Mig
+    where: str
+    """Where the layouts are declared, for messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How far an order is."""
+
+    layout: str
+    state: State
+    reason: Reason | None
+    message: str
+
+
+Evict = Callable[[Sequence[str]], Awaitable[None]]
+"""Asks for the end of pods, named ``namespace/name``."""
+
+
+class Orders:
+    """Everything here happens on the event loop but the dividing itself."""
+
+    def __init__(
+        self,
+        mig: Mig,
+        where: str,
+        *,
+        node: Node,
+        dividing: Dividing,
+        report: Callable[[Report | None], None],
+        evict: Evict | None = None,
+    ) -> None:
+        """Prepare; ``report`` is told of every change of an order's state."""
+        self._mig, self._where = mig, where
+        self._node = node
+        self._dividing = dividing
+        self._tell = report
+        self._evict = evict
+        self._label: str | None = None
+        self._wake = asyncio.Event()
+        self._ordered = asyncio.Event()
+        self._said: Report | None = None
+        self._failed_for: Reason | None = None
+        self._failures = 0
+        self._at_work: asyncio.Task[object] | None = None
+        self.left_behind = False
+        """True after ``close`` when a thread is still dividing GPUs."""
+
+    def follow(self, mig: Mig, where: str) -> None:
+        """Take in a new configuration."""
+        if (mig, where) != (self._mig, self._where):
+            before = self._order
+            self._mig, self._where = mig, where
+            if self._order != before:
+                self._ordered.set()
+
+    def labelled(self, layout: str | None) -> None:
+        """Take in what the node's label says; None: nothing, the configuration decides."""
+        if layout != self._label:
+            self._label = layout
+            self._ordered.set()
+
+    def stirred(self) -> None:
+        """Take in that the node or its pods have changed: what failed may be possible now."""
+        self._wake.set()
+
+    async def recover(self) -> None:
+        """Finish or undo what an earlier process left, before anything is offered."""
+        try:
+            async with self._node.driver:
+                found = await in_thread(self._dividing.recover, self._mig)
+        except PlumblineError as error:
+            logs.error("mig_recovery_failed", error=error)
+            return
+        for each in found:
+            note = logs.event if each.outcome in {"finished", "undone"} else logs.error
+            note(
+                "mig_recovered",
+                journal=each.journal,
+                gpus=each.gpus,
+                outcome=each.outcome,
+                reason=each.reason or "none",
+            )
+        if found:
+            self._node.refresh()
+
+    async def run(self) -> None:
+        """Lead the node to each order, one after the other; does not return."""
+        led: Order | None = None
+        while True:
+            self._ordered.clear()
+            self._wake.clear()
+            order = self._order
+            if order != led:
+                self._failed_for, self._failures, led = None, 0, order
+            if order is None:
+                self._forget()
+            self._failed_for = None if order is None else await self._lead(order)
+            self._failures = self._failures + 1 if self._failed_for else 0
+            await self._rest()
+
+    async def close(self) -> None:
+        """Wait until a change that is under way has ended, but not for ever."""
+        if self._at_work is None:
+            return
+        done, _ = await asyncio.wait([self._at_work], timeout=CLOSE_S)
+        self.left_behind = not done
+        if self.left_behind:
+            logs.warning("mig_change_abandoned", doing="leaving it to the next start")
+
+    @property
+    def _order(self) -> Order | None:
+        layout = self._label or self._mig.layout
+        if layout is None:
+            return None
+        return Order(layout=layout, mig=self._mig, where=self._where)
+
+    def _forget(self) -> None:
+        """Take in that there is no order any more: the GPUs stay as they are."""
+        self._node.change({})
+        self._say(None)
+
+    async def _lead(self, order: Order) -> Reason | None:
+        """Lead the node to a layout; return why it failed."""
+        try:
+            if self._failed_for is Reason.IN_USE and (await self._assess(order)).blocked:
+                # Waited for in vain before: nothing is withheld for it a second time.
+                return Reason.IN_USE
+            assessment = await self._clear(order)
+            if assessment is None:
+                return None
+            if assessment.outcomes:
+                await self._carry_out(order, assessment)
+        except PlumblineError as error:
+            return self._failed(order, error)
+        self._node.change({})
+        self._report(order, State.SUCCESS, None, "the GPUs are divided so")
+        return None
+
+    async def _clear(self, order: Order) -> Assessment | None:
+        """Withhold the GPUs of an order and wait until nothing of theirs is in the way.
+
+        None when it is no longer the order. Raises BusyError at the deadline; ConfigError,
+        HardwareError.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + order.mig.drain_deadline
+        withheld: frozenset[str] = frozenset()
+        while self._order == order:
+            assessment = await self._assess(order)
+            concerned = frozenset(each.gpu for each in assessment.outcomes)
+            if concerned <= withheld and not assessment.blocked:
+                return assessment
+            blocked = assessment.blocked_text
+            if blocked and loop.time() >= until_s:
+                raise BusyError(f"{blocked}; waited for {order.mig.drain_deadline:g} s")
+            reason = Reason.DRAINING if blocked else Reason.WORKING
+            self._report(order, State.PENDING, reason, blocked or "dividing the GPUs")
+            if not concerned <= withheld:
+                # Looked at again before anything is done: an Allocate may have come between.
+                withheld = concerned
+                self._node.change(dict.fromkeys(concerned, f"being divided as {order.layout}"))
+                continue
+            await self._clear_away(order, assessment)
+            await self._pause(min(POLL_S, max(until_s - loop.time(), 0.0)))
+        return None
+
+    async def _assess(self, order: Order) -> Assessment:
+        # The kubelet is asked each time: pods may have ended, or just been given something.
+        held = held_by(await self._node.accounted())
+        async with self._node.driver:
+            return await in_thread(
+                self._dividing.assess, order.mig, order.where, order.layout, held
+            )
+
+    async def _clear_away(self, order: Order, assessment: Assessment) -> None:
+        if self._evict is None or not order.mig.evict:
+            return
+        holders = {
+            holder.removeprefix("pod ")
+            for each in assessment.blocked
+            for obstacle in each.obstacles
+            for holder in obstacle.holders
+            if holder.startswith("pod ")
+        }
+        if holders:
+            await self._evict(sorted(holders))
+
+    async def _carry_out(self, order: Order, assessment: Assessment) -> None:
+        gpus = tuple(assessment.names[each.gpu] for each in assessment.outcomes)
+        logs.event("mig_dividing", layout=order.layout, gpus=gpus)
+        self._at_work = asyncio.ensure_future(self._divide(order, assessment))
+        try:
+            # Shielded: the end of the daemon waits for it (``close``) instead of leaving it.
+            await asyncio.shield(self._at_work)
+        finally:
+            self._at_work = None
+
+    async def _divide(self, order: Order, assessment: Assessment) -> None:
+        async with self._node.driver:
+            await in_thread(
+                self._dividing.carry_out,
+                order.mig,
+                assessment.goal,
+                lambda: held_by(self._node.ledger),
+            )
+
+    def _failed(self, order: Order, error: PlumblineError) -> Reason:
+        reason = _reason(error)
+        self._node.change({})
+        self._report(order, State.FAILED, reason, str(error))
+        return reason
+
+    def _report(self, order: Order, state: State, reason: Reason | None, message: str) -> None:
+        self._say(Report(layout=order.layout, state=state, reason=reason, message=message))
+
+    def _say(self, report: Report | None) -> None:
+        if report == self._said:
+            return
+        self._said = report
+        if report is not None:
+            note = logs.error if report.state is State.FAILED else logs.event
+            note(
+                "mig_order",
+                layout=report.layout,
+                state=report.state,
+                reason=report.reason or "none",
+                message=report.message,
+            )
+        self._tell(report)
+
+    async def _rest(self) -> None:
+        """Wait for the next order; after a failure also until trying again makes sense."""
+        match self._failed_for:
+            case None:
+                await self._ordered.wait()
+            case Reason.IN_USE | Reason.REFUSED:
+                # Not at every pod of a crowd: a look at the GPUs takes the driver's time.
+                await self._pause(min(POLL_S * self._failures, BACK_OFF_S[0]))
+                await first_of(self._ordered, self._wake)
+            case _:
+                await self._pause(BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1])
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait a while, or until another order comes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ordered.wait()
+
+
+def _reason(error: PlumblineError) -> Reason:
+    match error:
+        case ConfigError():
+            return Reason.REFUSED
+        case BusyError():
+            return Reason.IN_USE
+        case RolledBackError():
+            return Reason.ROLLED_BACK
+        case HalfDoneError():
+            return Reason.HALF_DONE
+        case _:
+            return Reason.DRIVER
