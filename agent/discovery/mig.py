@@ -18,6 +18,7 @@ from agent.model.mig import (
     MigPlacement,
     MigProcess,
     Partition,
+    compute_starts,
 )
 
 # Handles and structures of pynvml's own making.
@@ -144,7 +145,7 @@ def _compute_profiles(info: Any, of_slice: int) -> tuple[ComputeProfile, ...]:  
             id=sizes[size],
             slices=size,
             multiprocessors=info.multiprocessorCount if size == total else size * of_slice,
-            most=1 if size == total else len(range(0, total - size + 1, 4 if size == 3 else size)),
+            most=len(compute_starts(size, total)),
         )
         for size in (*fitting, total)
         if size in sizes
@@ -188,7 +189,15 @@ def _instance(
     compute = []
     for each in _compute_instances(handle):
         uuid, index = devices.get((info.id, each.id), (None, None))
-        compute.append(ComputeInstance(id=each.id, profile=each.profileId, uuid=uuid, index=index))
+        compute.append(
+            ComputeInstance(
+                id=each.id,
+                profile=each.profileId,
+                uuid=uuid,
+                index=index,
+                start=each.placement.start,
+            )
+        )
     return GpuInstance(
         id=info.id,
         profile=profile.id,

@@ -77,6 +77,8 @@ class ComputeInstance:
     """Of its MIG device, ``MIG-...``; another one whenever it is made again."""
     index: int | None = field(default=None, compare=False)
     """NVML's index of its MIG device on the GPU: the j of ``i:j``. Others shift it."""
+    start: int | None = field(default=None, compare=False)
+    """First compute slice within its GPU instance, where the driver tells it."""
     access_node: str | None = field(default=None, compare=False)
     """Device node that opens it, below /dev; None where the node has none."""
 
@@ -111,6 +113,15 @@ class Partition:
             if profile.id == instance.profile:
                 return profile
         raise KeyError(instance.profile)
+
+
+def compute_starts(slices: int, total: int) -> range:
+    """Return where a compute instance of ``slices`` may begin in a GPU instance of ``total``.
+
+    As ``nvidia-smi mig -lcipp`` lists it of every board: at multiples of its size, three slices
+    at multiples of four.
+    """
+    return range(0, total - slices + 1, 4 if slices == 3 else slices)
 
 
 def mig_profile_name(around: GpuInstanceProfile, compute: ComputeInstance) -> str:

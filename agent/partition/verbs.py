@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from typing import Any
 
@@ -117,7 +118,7 @@ class Hands:
             instance = pynvml.nvmlDeviceGetGpuInstanceById(self._gpu(step.gpu), inside.id)
         else:
             instance = self._made[step.gpu, inside.number]
-        made = pynvml.nvmlGpuInstanceCreateComputeInstance(instance, step.profile)
+        made = _made_compute(instance, step)
         info = pynvml.nvmlComputeInstanceGetInfo(made)
         if info.profileId != step.profile:
             raise HardwareError(f"{step.text}: the driver made one of profile {info.profileId}")
@@ -137,6 +138,16 @@ class Hands:
         if found is None:
             found = self._gpus[uuid] = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         return found
+
+
+def _made_compute(instance: Handle, step: CreateComputeInstance) -> Handle:
+    if step.start is not None:
+        place = pynvml.c_nvmlComputeInstancePlacement_t(step.start, step.slices)
+        call = pynvml.nvmlGpuInstanceCreateComputeInstanceWithPlacement
+        # Drivers before 535 have no such call: they choose.
+        with contextlib.suppress(pynvml.NVMLError_FunctionNotFound):
+            return call(instance, step.profile, ctypes.byref(place))
+    return pynvml.nvmlGpuInstanceCreateComputeInstance(instance, step.profile)
 
 
 def _mode(gpu: Handle) -> bool:

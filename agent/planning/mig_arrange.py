@@ -12,7 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement, WantedInstance
+from agent.model.mig import (
+    ComputeInstance,
+    GpuInstance,
+    GpuInstanceProfile,
+    MigPlacement,
+    WantedInstance,
+)
+from agent.planning.mig_compute import ComputeChange, change_compute
 from agent.planning.mig_room import MigTable, slices_of
 
 Holders = Mapping[tuple[int, int], tuple[str, ...]]
@@ -59,20 +66,16 @@ class Occupancy:
         """Count those that are held."""
         return sum(bool(self.holders.get((instance.id, each.id))) for each in compute)
 
-    def changes(
-        self, instance: GpuInstance, wanted: tuple[int, ...]
-    ) -> tuple[list[ComputeInstance], list[int]]:
-        """Return which compute instances go and which profiles come; those held go last."""
-        missing, gone = Counter(wanted), []
-        by_use = sorted(
-            instance.compute, key=lambda c: (not self.holders.get((instance.id, c.id)), c.id)
+    def change(
+        self, instance: GpuInstance, wanted: tuple[int, ...], profile: GpuInstanceProfile | None
+    ) -> ComputeChange:
+        """Return which compute instances go and which come; those held go last."""
+        return change_compute(
+            profile,
+            instance,
+            wanted,
+            lambda each: bool(self.holders.get((instance.id, each.id))),
         )
-        for each in by_use:
-            if missing[each.profile]:
-                missing[each.profile] -= 1
-            else:
-                gone.append(each)
-        return sorted(gone, key=lambda each: each.id), list(missing.elements())
 
 
 def arrange(
@@ -175,9 +178,10 @@ class _Search:
             if there is None:
                 change, stays = 1 + len(wanted.compute), False
             else:
-                gone, new = self.occupancy.changes(there, wanted.compute)
-                touched = self.occupancy.touches(there, gone)
-                change = len(gone) + len(new) + _TOUCH * touched - self._clearing(there)
+                profile = self.table.profiles[wanted.profile]
+                found = self.occupancy.change(there, wanted.compute, profile)
+                touched = self.occupancy.touches(there, found.gone)
+                change = len(found.gone) + len(found.new) + _TOUCH * touched - self._clearing(there)
                 stays = not touched
             if stays or not slices & self.fixed_slices:
                 yield slices, place.start, change

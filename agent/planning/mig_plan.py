@@ -70,7 +70,8 @@ def _obstacles(table: MigTable, occupancy: Occupancy, places: Places) -> Iterato
         compute = wanted.get((instance.profile, instance.placement))
         gone = instance.compute
         if compute is not None:
-            gone = tuple(occupancy.changes(instance, compute)[0])
+            profile = table.profiles.get(instance.profile)
+            gone = occupancy.change(instance, compute, profile).gone
         for each in gone:
             holders = occupancy.holders.get((instance.id, each.id))
             if holders:

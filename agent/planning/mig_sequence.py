@@ -11,6 +11,7 @@ from itertools import count
 
 from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement, WantedInstance
 from agent.planning.mig_arrange import Occupancy
+from agent.planning.mig_compute import NewCompute, new_compute
 from agent.planning.mig_division import compute_name
 from agent.planning.mig_room import MigTable
 from agent.planning.mig_steps import (
@@ -53,16 +54,18 @@ def steps_to(
         if wanted is None:
             going += sequence.removal(instance)
         else:
-            gone, _ = occupancy.changes(instance, wanted.compute)
-            going += sequence.destroyed(instance, gone)
+            profile = table.profiles.get(instance.profile)
+            change = occupancy.change(instance, wanted.compute, profile)
+            going += sequence.destroyed(instance, change.gone)
     numbers = count(1)
     for wanted, place in places:
         found = there.get((wanted.profile, place))
         if found is None:
             coming += sequence.addition(wanted, place, next(numbers))
         else:
-            _, new = occupancy.changes(found, wanted.compute)
-            coming += sequence.created(Existing(id=found.id), wanted.profile, new)
+            profile = table.profiles.get(found.profile)
+            change = occupancy.change(found, wanted.compute, profile)
+            coming += sequence.created(Existing(id=found.id), wanted.profile, change.new)
     return (*going, *coming)
 
 
@@ -88,7 +91,8 @@ class _Sequence:
             number=number,
             name=self._name(wanted.profile),
         )
-        yield from self.created(New(number=number), wanted.profile, wanted.compute)
+        new = new_compute(self.table.profiles.get(wanted.profile), wanted.compute)
+        yield from self.created(New(number=number), wanted.profile, new)
 
     def destroyed(
         self, instance: GpuInstance, compute: Iterable[ComputeInstance]
@@ -98,11 +102,21 @@ class _Sequence:
             yield DestroyComputeInstance(gpu=self.gpu, instance=instance, compute=each, name=name)
 
     def created(
-        self, inside: Existing | New, profile: int, compute: Iterable[int]
+        self, inside: Existing | New, profile: int, compute: Iterable[NewCompute]
     ) -> Iterator[MigStep]:
         for each in compute:
-            name = self._name(profile, each)
-            yield CreateComputeInstance(gpu=self.gpu, inside=inside, profile=each, name=name)
+            yield CreateComputeInstance(
+                gpu=self.gpu,
+                inside=inside,
+                profile=each.profile,
+                start=each.start,
+                slices=self._slices(profile, each.profile),
+                name=self._name(profile, each.profile),
+            )
+
+    def _slices(self, profile: int, compute: int) -> int:
+        known = self.table.profiles.get(profile)
+        return next((c.slices for c in known.compute if c.id == compute), 0) if known else 0
 
     def _name(self, profile: int, compute: int | None = None) -> str:
         known = self.table.profiles.get(profile)

@@ -101,6 +101,9 @@ class CreateComputeInstance:
     inside: Existing | New
     profile: int
     """ComputeProfile.id."""
+    start: int | None
+    """First compute slice in the GPU instance; None: wherever the driver puts it."""
+    slices: int
     name: str
 
     @property

@@ -6,6 +6,7 @@ itself never opens it. Prints what became of every trial as JSON.
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from agent.partition import reset as resetting
 from agent.partition.change import change, journal_folder
 from agent.partition.goal import division
 from agent.partition.recovery import recover
+from agent.simulation import machines
 
 CALLS = (
     "nvmlDeviceSetMigMode",
     "nvmlDeviceCreateGpuInstanceWithPlacement",
     "nvmlGpuInstanceCreateComputeInstance",
+    "nvmlGpuInstanceCreateComputeInstanceWithPlacement",
     "nvmlGpuInstanceDestroy",
     "nvmlComputeInstanceDestroy",
 )
@@ -251,6 +254,50 @@ class Trials:
                 return
             yield {**done, **child(self.state)}
             number += 1
+
+    def wander(self, seed, rounds):
+        """Divide the first GPU at random again and again, while a process works on some part."""
+        randomly = random.Random(seed)
+        for _ in range(rounds):
+            before = child(self.state)
+            wanted = child(lambda: self._any_goal(randomly.random()))
+            goal = goal_from(json.dumps({"0": wanted}))
+            done = child(lambda goal=goal: self.apply(goal))
+            after = child(self.state)
+            worker = child(lambda: self._move_worker(randomly.random()))
+            randomly.random()
+            yield {"was": before, "wanted": wanted, **done, **after, "worker": worker}
+
+    def _any_goal(self, chance):
+        """Draw profiles, some with compute instances of their own, some placed."""
+        randomly = random.Random(chance)
+        with Session(self.machine):
+            profiles = read_mig_gpus()[0].profiles
+        found = []
+        for _ in range(randomly.randint(0, 5)):
+            each = randomly.choice(profiles)
+            start = randomly.choice([None, *(place.start for place in each.placements)])
+            inside, left = [], each.slices
+            while left and randomly.random() < (0.9 if not inside else 0.5):
+                compute = randomly.choice([c for c in each.compute if c.slices <= left])
+                inside.append(compute.id)
+                left -= compute.slices
+            found.append([each.id, start, inside])
+        return found
+
+    def _move_worker(self, chance):
+        """Let the process work somewhere else, or nowhere; return the UUID it works on."""
+        randomly = random.Random(chance)
+        with Session(self.machine):
+            gpu = read_mig_gpus()[0]
+        for each in gpu.processes:
+            machines.release(self.machine.root, "0", each.pid)
+        parts = [(i.id, c.id, c.uuid) for i in gpu.instances for c in i.compute]
+        if not parts or randomly.random() < 0.4:
+            return None
+        instance, compute, uuid = randomly.choice(parts)
+        machines.occupy(self.machine.root, "0", 4711, instance=(instance, compute))
+        return uuid
 
     def nothing(self):
         """Only divide."""

@@ -387,15 +387,6 @@ def test_a_wrong_section_is_refused_with_the_place_and_the_nearest(
     assert str(error.value) == said
 
 
-def test_a_layout_cannot_be_selected_before_layouts_are_carried_out():
-    with pytest.raises(ConfigError) as error:
-        resolve(["--mig-layout", "half"], {})
-
-    assert str(error.value) == (
-        "flag --mig-layout: plumbline.mig.layout: is not supported yet; leave it out"
-    )
-
-
 def test_a_name_in_the_file_and_in_the_section_is_refused(tmp_path):
     file = tmp_path / "mig.yaml"
     file.write_text(PARTED)
