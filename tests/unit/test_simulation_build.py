@@ -45,6 +45,7 @@ def test_a_new_machine_is_complete(machine):
         "profile.yaml",
         "state",
         "sys",
+        "usr",
     }
     assert os.access(machine / "lib" / NVML_SONAME, os.X_OK)
     assert [path.name for path in machine.parent.iterdir()] == ["t4"]
