@@ -132,7 +132,7 @@ def find(
         unhealthy=indices(each for each in stock.devices if not each.healthy),
         best_pair_gbps=fitting.best_pair_gbps,
         policies={policy: _policy(each, index) for policy, each in fitting.policies.items()},
-        notes=(*fitting.notes, *_notes(found)),
+        notes=(*fitting.notes, *_notes(found, indices(stock.devices))),
     )
 
 
@@ -142,14 +142,15 @@ def _held(found: Inventory, free: Sequence[str] | None) -> Collection[str]:
 
 
 def _stock(found: Inventory, *, held: Collection[str]) -> Stock:
-    """Return the GPUs as an agent with default settings would list them to the kubelet."""
-    from agent.config.schema import Flags  # noqa: PLC0415
+    """Return the GPUs as an agent would list them to the kubelet that offers MIG instances."""
+    from agent.config.schema import Flags, MigStrategy  # noqa: PLC0415
     from agent.planning.affinity import Stock  # noqa: PLC0415
     from agent.planning.catalog import build_catalog  # noqa: PLC0415
     from agent.planning.health import Health  # noqa: PLC0415
     from agent.planning.strategy import GPU_RESOURCE  # noqa: PLC0415
 
-    devices = build_catalog(found, Health(), flags=Flags()).resources[GPU_RESOURCE]
+    flags = Flags(mig_strategy=MigStrategy.MIXED)
+    devices = build_catalog(found, Health(), flags=flags).resources[GPU_RESOURCE]
     return Stock(
         devices=devices,
         free=frozenset(each.id for each in devices).difference(held),
@@ -164,7 +165,7 @@ def _listed(
     whole = {
         name: devices
         for name, devices in resources.items()
-        if all(device["id"] == device["gpu"] for device in devices)
+        if all(device["id"] == device["gpu"] or device["unhealthy"] for device in devices)
     }
     wanted = next(iter(whole), None) if resource is None and len(whole) == 1 else resource
     if wanted is None or wanted not in whole:
@@ -178,7 +179,7 @@ def _live_stock(found: Inventory, listed: Sequence[Mapping[str, Any]]) -> Stock:
     from agent.planning.catalog import OfferedDevice  # noqa: PLC0415
 
     known = {gpu.uuid for gpu in found.gpus}
-    here = [device for device in listed if device["gpu"] in known]
+    here = [each for each in listed if each["gpu"] in known and each["id"] == each["gpu"]]
     return Stock(
         devices=tuple(
             OfferedDevice(
@@ -221,6 +222,11 @@ def _request(outcome: Outcome, index: Mapping[str, int]) -> RequestAnswer:
     )
 
 
-def _notes(found: Inventory) -> Iterable[str]:
+def _notes(found: Inventory, listed: Collection[int]) -> Iterable[str]:
+    from agent.planning.strategy import in_mig_mode  # noqa: PLC0415
+
+    for whole in found.gpus:
+        if in_mig_mode(whole) and whole.index not in listed:
+            yield f"GPU {whole.index} is in MIG mode and left out: it is given in instances"
     for gpu in found.unavailable:
         yield f"GPU {gpu.index} does not answer and is left out: {gpu.reason}"

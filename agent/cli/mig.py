@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -14,6 +15,7 @@ from rich.table import Table
 from agent.cli import mig_change, mig_layouts, render
 from agent.cli.inspect import DriverRootOption, MachineOption
 from agent.cli.render import Format
+from agent.cli.running_agent import SocketOption, ask, socket_of
 from agent.model.errors import ConfigError
 from agent.model.inventory import Gpu, Inventory
 from agent.model.machine import Machine
@@ -50,6 +52,12 @@ class InstanceStatus:
     uuid: str | None
     pids: tuple[int, ...]
     """Processes at work on it."""
+    resource: str | None = None
+    """What the running agent offers it as, with ``--live``."""
+    unhealthy: str | None = None
+    """Why it must not be handed out, with ``--live``."""
+    holder: str | None = None
+    """The pod that was given it, with ``--live``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +76,8 @@ class GpuStatus:
     instances: tuple[InstanceStatus, ...]
     pids: tuple[int, ...]
     """Processes at work on the whole GPU."""
+    left_out: str | None = None
+    """Why the running agent offers nothing of it, with ``--live``."""
 
 
 @app.command()
@@ -80,15 +90,23 @@ def status(
     ] = None,
     machine: MachineOption = None,
     driver_root: DriverRootOption = Path("/"),
+    live: Annotated[  # noqa: FBT002 - typer reads it as a flag
+        bool,
+        typer.Option("--live", help="Ask the running agent for pods, and for what it leaves out."),
+    ] = False,
+    socket: SocketOption = None,
 ) -> None:
     """Print the MIG mode of every GPU, its instances, and the processes at work on them.
 
-    Exit codes: 0 done, 2 bad input, 3 no NVIDIA driver.
+    Exit codes: 0 done, 1 no agent answers --live, 2 bad input, 3 no NVIDIA driver.
 
     Example: plumbline mig status --machine /tmp/dgx
     """
     found, processes = _look(machine, driver_root)
     shown = [gpu_status(each, processes.get(each.uuid, ())) for each in _chosen(found, gpu)]
+    if live:
+        now = ask(socket_of(machine, socket), ask="node")
+        shown = [_as_offered(each, now) for each in shown]
     if output is Format.TABLE:
         _print(shown, found)
     else:
@@ -107,6 +125,25 @@ def gpu_status(gpu: Gpu, processes: tuple[MigProcess, ...]) -> GpuStatus:
         offers=tuple(each.name for each in gpu.partition.profiles) if gpu.partition else (),
         instances=tuple(_instances(gpu, processes)),
         pids=tuple(each.pid for each in processes if each.gpu_instance is None),
+    )
+
+
+def _as_offered(gpu: GpuStatus, now: Mapping[str, Any]) -> GpuStatus:
+    """Return a status with what the running agent says of its node."""
+    devices = {
+        device["id"]: {
+            "resource": resource,
+            "unhealthy": device["unhealthy"],
+            "holder": device["holder"],
+        }
+        for resource, listed in now["resources"].items()
+        for device in listed
+    }
+    reasons = {each["gpu"]: each["reason"] for each in now["left_out"]}
+    return replace(
+        gpu,
+        left_out=reasons.get(gpu.uuid),
+        instances=tuple(replace(i, **devices.get(i.uuid or "", {})) for i in gpu.instances),
     )
 
 
@@ -181,8 +218,21 @@ def _print(shown: list[GpuStatus], found: Inventory) -> None:
                 ", ".join(map(str, each.pids)) or "-",
             )
     console.print(table)
+    for line in _as_offered_in_words(shown):
+        console.print(line)
     for lost in found.unavailable:
         name = lost.uuid or lost.address or ""
         console.print(f"GPU {lost.index} {name} unavailable: {lost.reason}")
     for warning in found.warnings:
         console.print(f"warning: {warning}")
+
+
+def _as_offered_in_words(shown: list[GpuStatus]) -> Iterator[str]:
+    for gpu in shown:
+        if gpu.left_out is not None:
+            yield f"GPU {gpu.index} is left out: {gpu.left_out}"
+        for each in gpu.instances:
+            if each.holder is not None:
+                yield f"{each.uuid} is held as {each.resource} by {each.holder}"
+            if each.unhealthy is not None:
+                yield f"{each.uuid} is unhealthy: {each.unhealthy}"

@@ -84,12 +84,15 @@ def find(
     from agent.planning.enough_nics import choose_with_nics  # noqa: PLC0415
     from agent.planning.placement import PlacementTable, Request  # noqa: PLC0415
     from agent.planning.preference import engine_policy  # noqa: PLC0415
+    from agent.planning.strategy import in_mig_mode  # noqa: PLC0415
 
     away = uuids_of(found, without)
     gpus = [gpu for gpu in found.gpus if gpu.uuid not in away]
-    offered = {gpu.uuid for gpu in gpus} if free is None else uuids_of(found, free) - away
+    # Who names a GPU that is divided knows that the agent offers it whole.
+    whole = {gpu.uuid for gpu in gpus if not in_mig_mode(gpu)}
+    offered = whole if free is None else uuids_of(found, free) - away
     needed = [uuid_of(found, name) for name in must]
-    _check(size, offered, needed, away)
+    _check(size, offered, needed, away, divided=len(gpus) - len(whole) if free is None else 0)
     table = PlacementTable(found, gpus)
     request = Request(
         available=tuple(sorted(offered)),
@@ -101,12 +104,15 @@ def find(
     return _answer(found, table, choose_with_nics(table, request), nics)
 
 
-def _check(size: int, offered: set[str], needed: Sequence[str], away: set[str]) -> None:
+def _check(
+    size: int, offered: set[str], needed: Sequence[str], away: set[str], *, divided: int
+) -> None:
     if away & set(needed):
         raise ConfigError("--must names a GPU that --without takes away")
     there = len(offered | set(needed))
     if size > there:
-        raise ConfigError(f"{size} GPUs are asked for and {there} are free")
+        beside = f"; {divided} in MIG mode are given in instances" if divided else ""
+        raise ConfigError(f"{size} GPUs are asked for and {there} are free{beside}")
     if len(set(needed)) > size:
         raise ConfigError(f"--must names {len(set(needed))} GPUs and {size} are asked for")
 

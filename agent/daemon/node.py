@@ -11,6 +11,7 @@ from agent.config.schema import Config
 from agent.config.xids import ignored_xids
 from agent.daemon.lookout import Lookout
 from agent.daemon.threads import in_thread
+from agent.daemon.xids import struck_by
 from agent.discovery.events import (
     GpusChanged,
     Observation,
@@ -24,7 +25,6 @@ from agent.model.errors import DriverReplacedError, NoDriverError, PlumblineErro
 from agent.model.machine import Machine
 from agent.planning.health import Health
 from agent.planning.snapshot import Snapshot, build_snapshot
-from agent.planning.strategy import in_mig_mode
 from agent.telemetry import logs
 
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -212,25 +212,12 @@ class Node:
             # An application can raise these as fast as it likes.
             logs.debug("xid_ignored", gpu=event.uuid, xid=event.xid)
             return
-        struck = self._struck(event)
+        struck = struck_by(event, self.snapshot)
         logs.warning("xid", gpu=event.uuid, xid=event.xid, struck=struck or "an unknown instance")
         if not struck:
             self._unplaced.append(event)
             self.refresh()
         self._mark(struck, event.xid)
-
-    def _struck(self, event: XidEvent) -> tuple[str, ...]:
-        """Return the UUIDs of what an Xid is about; none for an instance that is not known."""
-        if event.gpu_instance is None:
-            return (event.uuid,)
-        if self.snapshot is None:
-            return ()
-        gpu = self.snapshot.gpu(event.uuid)
-        if gpu is not None and in_mig_mode(gpu) and gpu.partition is None:
-            # Its instances cannot be seen, and must not be given for sound.
-            return (event.uuid,)
-        found = self.snapshot.instances_at(event.uuid, event.gpu_instance, event.compute_instance)
-        return tuple(each.uuid for each in found)
 
     def _mark(self, struck: Iterable[str], xid: int) -> None:
         health = self._health
@@ -242,7 +229,7 @@ class Node:
         """Mark instances that had an Xid before they were seen: one look after it they are."""
         unplaced, self._unplaced = self._unplaced, []
         for event in unplaced:
-            struck = self._struck(event)
+            struck = struck_by(event, self.snapshot)
             if not struck:
                 logs.warning("xid_unattributed", xid=event.xid, reason="its instance is no more")
             self._mark(struck, event.xid)

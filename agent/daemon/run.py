@@ -144,6 +144,8 @@ class Daemon:
             raise _translated(error) from error
         finally:
             self._afterwards.catch_up()
+            # The directory may have been taken and not yet been served.
+            await self._plugins.close()
             await self._node.close()
         logs.event("stopped")
         return 0

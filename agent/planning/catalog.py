@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from agent.config.schema import Flags
 from agent.config.sharing import Resource
-from agent.ledger.ledger import Allocation, Ledger
+from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu, Inventory
-from agent.model.mig_instance import Device, MigInstance, mig_instances, parent_of
-from agent.planning.device_list import obstacle
+from agent.model.mig_instance import Device, MigInstance, parent_of
 from agent.planning.health import Health
+from agent.planning.reasons import Faults, Holdings
 from agent.planning.strategy import (
     GPU_RESOURCE,
     Former,
@@ -22,7 +22,6 @@ from agent.planning.strategy import (
     judge,
 )
 
-ABSENT = "the driver no longer lists it"
 DESTROYED = "it was destroyed"
 
 
@@ -111,35 +110,37 @@ def build_catalog(
     """
     gone, ended = tuple(departed), tuple(destroyed)
     verdicts = judge((*inventory.gpus, *gone), flags.mig_strategy, names)
-    holdings = _Holdings(ledger or Ledger(), ended)
-    faults = _Faults(
-        health=health, flags=flags, absent=frozenset(g.uuid for g in gone), changing=changing
-    )
+    absent = frozenset(gpu.uuid for gpu in gone)
+    faults = Faults(health=health, flags=flags, absent=absent, changing=changing)
+    holdings = Holdings(ledger or Ledger(), ended)
     # Without names of its own, a node without GPUs says that it has none.
     resources: dict[str, list[OfferedDevice]] = {} if names else {GPU_RESOURCE: []}
     withheld = set()
-    for named in (v for v in verdicts if isinstance(v, Named)):
+    for named in (verdict for verdict in verdicts if isinstance(verdict, Named)):
         held = holdings.unknown_to_kubelet(named.device, named.resource)
         if held is not None:
             withheld.add(named.device.uuid)
         offer = _offer(named.device, inventory, reason=faults.of(named.device) or held)
         resources.setdefault(named.resource, []).append(offer)
-    for former in (*_formers(verdicts), *_destroyed(ended, flags, names)):
+    formers = (verdict for verdict in verdicts if isinstance(verdict, Former))
+    for former in (*formers, *_destroyed(ended, flags, names)):
         if holdings.under(former.device, former.resource):
             offer = _offer(former.device, inventory, reason=former.reason)
             resources.setdefault(former.resource, []).append(offer)
     return Catalog(
-        resources={
-            name: tuple(sorted(devices, key=lambda device: device.id))
-            for name, devices in sorted(resources.items())
-        },
-        left_out=tuple(v for v in verdicts if isinstance(v, LeftOut)),
+        resources=_in_order(resources),
+        left_out=tuple(verdict for verdict in verdicts if isinstance(verdict, LeftOut)),
         withheld=frozenset(withheld),
     )
 
 
-def _formers(verdicts: Iterable[object]) -> Iterator[Former]:
-    return (verdict for verdict in verdicts if isinstance(verdict, Former))
+def _in_order(
+    resources: Mapping[str, Iterable[OfferedDevice]],
+) -> dict[str, tuple[OfferedDevice, ...]]:
+    return {
+        name: tuple(sorted(devices, key=lambda device: device.id))
+        for name, devices in sorted(resources.items())
+    }
 
 
 def _destroyed(
@@ -149,71 +150,6 @@ def _destroyed(
         resource = instance_resource(each, flags.mig_strategy, names)
         if resource is not None:
             yield Former(device=each, resource=resource, reason=DESTROYED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Faults:
-    """Why devices must not be handed out, whoever holds them."""
-
-    health: Health
-    flags: Flags
-    absent: frozenset[str]
-    changing: Mapping[str, str]
-
-    def of(self, device: Device) -> str | None:
-        """Return the gravest reason; None for a device without a fault."""
-        gpu = parent_of(device)
-        absence = ABSENT if gpu.uuid in self.absent else obstacle(device, self.flags)
-        return self._mark(device, gpu) or absence or self.changing.get(gpu.uuid)
-
-    def _mark(self, device: Device, gpu: Gpu) -> str | None:
-        """Return the mark on a device, on what it is part of, or on what is part of it."""
-        parts = () if isinstance(device, MigInstance) else mig_instances(gpu)
-        marks = (self.health.reason(each.uuid) for each in (gpu, device, *parts))
-        return next((mark for mark in marks if mark is not None), None)
-
-
-class _Holdings:
-    """What containers hold of devices, and of what these are parts of or consist of."""
-
-    def __init__(self, ledger: Ledger, destroyed: Iterable[MigInstance]) -> None:
-        self._ledger = ledger
-        self._destroyed = tuple(destroyed)
-
-    def under(self, device: Device, resource: str) -> bool:
-        """Return whether a container holds a device under this name."""
-        return any(each.resource == resource for each in self._ledger.allocations(device.uuid))
-
-    def unknown_to_kubelet(self, device: Device, resource: str) -> str | None:
-        """Return by whom a device is held without the kubelet counting it; None if by nobody."""
-        held = self._ledger.held_unknown_to_kubelet(device.uuid, resource)
-        if held is not None:
-            return _held(held)
-        for other in self._relatives(device):
-            for allocation in self._ledger.allocations(other.uuid):
-                return f"{other.uuid} is {_held(allocation)}"
-        return None
-
-    def _relatives(self, device: Device) -> Iterator[Device]:
-        """Yield devices that cannot be in use beside this one.
-
-        Who was given an instance that is gone can still open what took its place: the whole
-        GPU, or another instance with the same numbers, whose capability nodes are the same.
-        """
-        if isinstance(device, MigInstance):
-            yield device.parent
-            yield from (each for each in self._destroyed if _place(each) == _place(device))
-        else:
-            yield from mig_instances(device)
-            yield from (each for each in self._destroyed if each.parent.uuid == device.uuid)
-
-
-def _place(instance: MigInstance) -> tuple[str, int, int]:
-    return instance.parent.uuid, instance.gpu_instance, instance.compute_instance
-
-
-def _held(allocation: Allocation) -> str:
-    return f"held as {allocation.resource} by {allocation.holder or 'a container'}"
 
 
 def _offer(device: Device, inventory: Inventory, *, reason: str | None) -> OfferedDevice:

@@ -10,9 +10,10 @@ from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig_instance import Device, MigInstance, mig_instances
-from agent.planning.catalog import ABSENT, Catalog, build_catalog
+from agent.planning.catalog import Catalog, build_catalog
 from agent.planning.health import Health
 from agent.planning.placement import PlacementTable
+from agent.planning.reasons import ABSENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

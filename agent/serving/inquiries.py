@@ -47,6 +47,9 @@ def _node(snapshot: Snapshot | None, ledger: Ledger) -> dict[str, object]:
     return {
         "generation": snapshot.generation,
         "free_gpus": sorted(free_gpus(snapshot.catalog, ledger)),
+        "left_out": [
+            {"gpu": each.gpu.uuid, "reason": each.reason} for each in snapshot.catalog.left_out
+        ],
         "resources": {
             resource: [
                 {

@@ -146,6 +146,10 @@ class _Node(Collector):
             "snapshot_generation", "Number of the snapshot.", [], {(): snapshot.generation}
         )
         yield _gauge("devices", "Devices.", ["resource", "state"], _devices(snapshot, ledger))
+        left_out: dict[tuple[str, ...], float] = {
+            (each.gpu.uuid, each.reason): 1 for each in snapshot.catalog.left_out
+        }
+        yield _gauge("left_out", "GPUs of which nothing is offered.", ["gpu", "reason"], left_out)
         free = free_gpus(snapshot.catalog, ledger)
         yield from _room(snapshot, free)
 

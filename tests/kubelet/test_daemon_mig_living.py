@@ -243,3 +243,27 @@ async def test_a_lost_gpu_takes_its_instances_along_and_nobody_elses():
         now = await node.kubelet.devices(SMALL, lambda now: len(healthy(now)) == 2)
         assert len(now) == 4
         assert healthy(now) == set(instances(node.machine, 1))  # index 1 of those that answer
+
+
+async def test_an_xid_of_an_instance_that_is_no_more_strikes_nothing():
+    async with simulated_node() as node:
+        divide(node.machine, 1, "19:0")
+        await node.serving("--mig-strategy=mixed")
+        await node.kubelet.devices(SMALL, all_healthy(1), timeout_s=SOON_S)
+
+        machines.inject_xid(node.machine, "1", 48, instance=(3, 0))
+
+        await node.logged("xid_unattributed")
+        assert healthy(await node.kubelet.devices(SMALL))
+        assert len(healthy(await node.kubelet.devices(GPU))) == 7
+
+
+async def test_under_none_an_xid_of_an_instance_strikes_the_gpu_that_is_given_whole():
+    async with simulated_node() as node:
+        divide(node.machine, 1, "19:0")
+        await node.serving()
+        (place,) = places(node, 1).values()
+
+        machines.inject_xid(node.machine, "1", 48, instance=place)
+
+        assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(1)}

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mig_machine import divide
+
+from agent.simulation import machines
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
 ALIGNING = ("best-effort", "restricted", "single-numa-node")
@@ -194,3 +197,31 @@ def test_what_is_wrong_is_said(fit, arguments, message):
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {message}")
+
+
+def test_gpus_in_mig_mode_are_told_and_left_out(tmp_path):
+    machine = tmp_path / "machine"
+    machines.create("dgx-h100", machine)
+    divide(machine, 1, "19:0")
+    divide(machine, 2)
+
+    done = subprocess.run(
+        [PLUMBLINE, "fit", "--machine", machine], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[0].startswith("GPUs 0,3-7,")
+    for gpu in (1, 2):
+        assert f"note: GPU {gpu} is in MIG mode and left out: it is given in" in done.stdout
+
+
+def test_a_node_whose_gpus_are_all_divided_says_so(tmp_path):
+    machine = tmp_path / "machine"
+    machines.create("gh200", machine)
+    divide(machine, 0, "19:0")
+
+    done = subprocess.run(
+        [PLUMBLINE, "fit", "--machine", machine], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.startswith("there are no GPUs\n")
+    assert "note: GPU 0 is in MIG mode and left out: it is given in instances" in done.stdout

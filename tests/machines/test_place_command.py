@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mig_machine import divide
+
+from agent.simulation import machines
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
 
@@ -96,3 +99,20 @@ def test_what_cannot_be_met_is_said(place, arguments, message):
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {message}")
+
+
+def test_gpus_in_mig_mode_are_left_out_unless_they_are_named(tmp_path):
+    machine = tmp_path / "machine"
+    machines.create("dgx-h100", machine)
+    for gpu in range(4):
+        divide(machine, gpu, "19:0")
+
+    def place(*arguments):
+        command = [PLUMBLINE, "place", *arguments, "--machine", machine]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert json.loads(place("4", "-o", "json").stdout)["gpus"] == [4, 5, 6, 7]
+    assert json.loads(place("1", "--free", "1", "-o", "json").stdout)["gpus"] == [1]
+    refused = place("5")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "5 GPUs are asked for and 4 are free; 4 in MIG mode are given in" in refused.stderr
