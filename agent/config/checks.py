@@ -59,7 +59,6 @@ NO_EFFECT_YET: tuple[str, ...] = (
     "flags.gfd.machineTypeFile",
     "imex.required",
     "plumbline.cdi.disableHooks",
-    "run.nodeName",
 )
 
 

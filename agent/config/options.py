@@ -17,5 +17,7 @@ class RunOptions(Section, frozen=True, kw_only=True):
     kubelet_socket: str = "kubelet.sock"
     """Relative to ``kubelet_dir``; empty: do not register."""
     node_name: str | None = None
-    """None until something needs the API server."""
+    """None: the API server is not spoken to."""
+    kubeconfig: str | None = None
+    """None: the pod's service account."""
     print_config: bool = False

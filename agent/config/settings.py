@@ -357,8 +357,15 @@ SETTINGS: tuple[Setting, ...] = (
         "run.nodeName",
         "--node-name",
         "NODE_NAME",
-        "Name of this node in the cluster.",
+        "Name of this node in the cluster, whose label nvidia.com/mig.config is then followed.",
         metavar="NAME",
+    ),
+    _row(
+        "run.kubeconfig",
+        "--kubeconfig",
+        "KUBECONFIG",
+        "How to reach the API server; unset means by the pod's service account.",
+        metavar="FILE",
     ),
     _row(
         "run.printConfig",

@@ -103,6 +103,7 @@ class Orders:
         self._tell = report
         self._evict = evict
         self._label: str | None = None
+        self._label_known = asyncio.Event()
         self._wake = asyncio.Event()
         self._ordered = asyncio.Event()
         self._said: Report | None = None
@@ -122,6 +123,7 @@ class Orders:
 
     def labelled(self, layout: str | None) -> None:
         """Take in what the node's label says; None: nothing, the configuration decides."""
+        self._label_known.set()
         if layout != self._label:
             self._label = layout
             self._ordered.set()
@@ -151,7 +153,12 @@ class Orders:
             self._node.refresh()
 
     async def run(self) -> None:
-        """Lead the node to each order, one after the other; does not return."""
+        """Lead the node to each order, one after the other; does not return.
+
+        Begins when it is known what the label says: what the configuration says might have to be
+        taken back a moment later.
+        """
+        await self._label_known.wait()
         led: Order | None = None
         while True:
             self._ordered.clear()

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,7 +22,7 @@ from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
 from agent.daemon.dividing import Dividing
 from agent.daemon.node import Node
-from agent.daemon.orders import Orders, Report
+from agent.daemon.orders import Orders
 from agent.daemon.threads import in_thread
 from agent.daemon.windows import Windows
 from agent.discovery.library import simulated_machine
@@ -40,6 +41,9 @@ from agent.serving.observer import LogObserver
 from agent.telemetry import logs
 from deviceplugin.errors import DevicePluginError
 from deviceplugin.plugins import DevicePlugins
+
+if TYPE_CHECKING:
+    from agent.daemon.cluster_link import ClusterLink
 
 
 def run(argv: Sequence[str]) -> int:
@@ -111,13 +115,17 @@ class Daemon:
             path=self._machine.path,
         )
         self._decisions.noted = self._windows.noted
+        self._cluster = _cluster(resolved, self._ordered)
         self._orders = Orders(
             resolved.config.plumbline.mig,
             resolved.options.config_file or "",
             node=self._node,
             dividing=Dividing(self._machine, self._node.let_go),
-            report=self._report,
+            report=self._cluster.report if self._cluster else lambda _: None,
+            evict=self._cluster.evict if self._cluster else None,
         )
+        if self._cluster is None:
+            self._orders.labelled(None)
         self._held: frozenset[str] = frozenset()
         self._stop = asyncio.Event()
 
@@ -165,6 +173,8 @@ class Daemon:
             serving.cancel()
 
     async def _close_node(self) -> None:
+        if self._cluster:
+            self._cluster.close()
         await self._orders.close()
         await self._node.close()
 
@@ -173,7 +183,8 @@ class Daemon:
         await self._plugins.take()
         await self._take_in()
         self._in_charge.set()
-        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run())
+        also = [self._cluster.run()] if self._cluster else []
+        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run(), *also)
 
     async def _take_in(self) -> None:
         """Take in what an earlier instance left."""
@@ -229,6 +240,9 @@ class Daemon:
         self._plugins.offer(offered_devices(snapshot.catalog))
         self._orders.stirred()
 
+    def _ordered(self, layout: str | None) -> None:
+        self._orders.labelled(layout)
+
     def _confirmed(self, account: Account) -> None:
         self._afterwards.catch_up()
         self._decisions.confirmed(account)
@@ -237,9 +251,6 @@ class Daemon:
         if held != self._held:
             self._held = held
             self._orders.stirred()
-
-    def _report(self, report: Report | None) -> None:
-        """Tell nobody: without a cluster the log says it all."""
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -263,6 +274,28 @@ def _machine(resolved: Resolved) -> Machine:
 def _unhealthy(snapshot: Snapshot) -> tuple[str, ...]:
     offered = (device for devices in snapshot.catalog.resources.values() for device in devices)
     return tuple(f"{device.id} ({device.reason})" for device in offered if not device.healthy)
+
+
+def _cluster(resolved: Resolved, ordered: Callable[[str | None], None]) -> ClusterLink | None:
+    """Return the line to the API server, where it is known which node this is."""
+    options = resolved.options
+    if options.node_name is None:
+        return None
+    # Imported here: it costs some 9 MiB, which nobody should pay who does not ask for it.
+    from agent.cluster.access import find_access  # noqa: PLC0415
+
+    access = find_access(options.kubeconfig, os.environ)
+    if access is None:
+        logs.warning(
+            "cluster_absent",
+            node=options.node_name,
+            doing="going by the configuration alone; in a cluster, give the pod a service account,"
+            " elsewhere --kubeconfig",
+        )
+        return None
+    from agent.daemon.cluster_link import ClusterLink  # noqa: PLC0415
+
+    return ClusterLink(access, options.node_name, ordered=ordered)
 
 
 def _settled(config: Config, machine: Machine) -> Config:

@@ -1,0 +1,203 @@
+"""A little of an API server: nodes, Events, pods and evictions, over HTTP on loopback."""
+
+import contextlib
+import functools
+import json
+import queue
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+NODE = "node-1"
+END, CUT = "end", "cut"
+
+
+class ApiServer:
+    """Serves until closed. Everything that was asked for is in ``requests``."""
+
+    def __init__(self, port=0):
+        self.lock = threading.Condition()
+        self.version = 1
+        self.node = {"labels": {}, "annotations": {}}
+        self.pods = {}
+        self.budgets = set()
+        self.events = []
+        self.requests = []
+        self.refuse = None
+        """Called with method and path; a (status, message, headers) is the answer."""
+        self.watches = []
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+        self.server.api = self
+        self.server.daemon_threads = True
+        serve = functools.partial(self.server.serve_forever, poll_interval=0.02)
+        threading.Thread(target=serve, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def kubeconfig(self, folder):
+        path = folder / "kubeconfig"
+        config = {
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+            "users": [{"name": "u", "user": {"token": "secret"}}],
+        }
+        path.write_text(json.dumps(config))
+        return path
+
+    def label(self, **labels):
+        """Set labels as an operator does; None removes one. Dots are written __."""
+        named = {key.replace("__", "."): value for key, value in labels.items()}
+        self.merge({"labels": {f"nvidia.com/{key}": value for key, value in named.items()}})
+
+    def merge(self, metadata):
+        with self.lock:
+            for part in ("labels", "annotations"):
+                for key, value in (metadata.get(part) or {}).items():
+                    self.node[part].pop(key, None)
+                    if value is not None:
+                        self.node[part][key] = value
+            self._changed()
+
+    def heartbeat(self):
+        """Let the kubelet write the node's status."""
+        with self.lock:
+            self._changed()
+
+    def until(self, condition, timeout_s=20):
+        """Wait until a condition about this server holds."""
+        with self.lock:
+            assert self.lock.wait_for(condition, timeout_s), (self.node, self.events)
+
+    def end_watches(self):
+        """End every watch, as a server does after a while."""
+        for watch in self.watches:
+            watch.put(END)
+
+    def cut_watches(self):
+        """Break every watch, as a server does that is killed."""
+        for watch in self.watches:
+            watch.put(CUT)
+
+    def expire_watches(self):
+        """Tell every watch that its version is too old."""
+        gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "old"}}
+        for watch in self.watches:
+            watch.put(gone)
+
+    def close(self):
+        self.cut_watches()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def object(self):
+        return {
+            "kind": "Node",
+            "metadata": {"name": NODE, "resourceVersion": str(self.version), **self.node},
+            "status": {"conditions": [{"lastHeartbeatTime": str(self.version)}]},
+        }
+
+    def _changed(self):
+        self.version += 1
+        self.lock.notify_all()
+        for watch in self.watches:
+            watch.put({"type": "MODIFIED", "object": json.loads(json.dumps(self.object()))})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def api(self):
+        return self.server.api
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        url = urlsplit(self.path)
+        if self._refused("GET", url.path):
+            return
+        if url.path == f"/api/v1/nodes/{NODE}":
+            with self.api.lock:
+                self._send(200, self.api.object())
+        elif url.path == "/api/v1/nodes" and "watch" in parse_qs(url.query):
+            self._watch(parse_qs(url.query))
+        elif url.path in self.api.pods:
+            self._send(200, self.api.pods[url.path])
+        else:
+            self._send(404, {"message": f"{url.path} not found"})
+
+    def do_PATCH(self):
+        body = self._body()
+        if not self._refused("PATCH", self.path, body):
+            self.api.merge(body["metadata"])
+            with self.api.lock:
+                self._send(200, self.api.object())
+
+    def do_POST(self):
+        body = self._body()
+        if self._refused("POST", self.path, body):
+            return
+        if self.path == "/api/v1/namespaces/default/events":
+            with self.api.lock:
+                self.api.events.append(body)
+                self.api.lock.notify_all()
+            self._send(201, body)
+            return
+        pod = self.path.removesuffix("/eviction")
+        if pod in self.api.budgets:
+            self._send(429, {"message": "would violate the budget"})
+        else:
+            with self.api.lock:
+                self.api.pods.pop(pod, None)
+                self.api.lock.notify_all()
+            self._send(201, body)
+
+    def _watch(self, query):
+        assert query["fieldSelector"] == [f"metadata.name={NODE}"]
+        changes = queue.Queue()
+        with self.api.lock:
+            self.api.watches.append(changes)
+            if self.api.version > int(query["resourceVersion"][0]):
+                changes.put({"type": "MODIFIED", "object": self.api.object()})
+            self.api.lock.notify_all()
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while (change := changes.get()) not in (END, CUT):
+                line = json.dumps(change).encode() + b"\n"
+                self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+                self.wfile.flush()
+            if change == END:
+                self.wfile.write(b"0\r\n\r\n")
+        with self.api.lock:
+            self.api.watches.remove(changes)
+        self.close_connection = True
+
+    def _refused(self, method, path, body=None):
+        with self.api.lock:
+            self.api.requests.append((method, path, body))
+            self.api.lock.notify_all()
+            answer = self.api.refuse(method, path) if self.api.refuse else None
+        if answer is None:
+            return False
+        status, message, headers = answer
+        self._send(status, {"message": message}, headers)
+        return True
+
+    def _body(self):
+        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _send(self, status, body, headers=()):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(data)
