@@ -146,7 +146,7 @@ class Daemon:
             self._afterwards.catch_up()
             # The directory may have been taken and not yet been served.
             await self._plugins.close()
-            await self._node.close()
+            await self._close_node()
         logs.event("stopped")
         return 0
 
@@ -171,11 +171,15 @@ class Daemon:
     async def _take_over_and_serve(self) -> None:
         # A second instance reads the node, so as to be ready, and touches nothing before this.
         await self._plugins.take()
+        await self._take_in()
+        self._in_charge.set()
+        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run())
+
+    async def _take_in(self) -> None:
+        """Take in what an earlier instance left."""
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
         await self._orders.recover()
-        self._in_charge.set()
-        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run())
 
     async def _look_after_node(self) -> None:
         try:
