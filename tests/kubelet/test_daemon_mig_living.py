@@ -267,3 +267,20 @@ async def test_under_none_an_xid_of_an_instance_strikes_the_gpu_that_is_given_wh
         machines.inject_xid(node.machine, "1", 48, instance=place)
 
         assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(1)}
+
+
+async def test_an_agent_that_starts_again_knows_which_instances_are_held():
+    async with simulated_node() as node:
+        for gpu in (0, 1):
+            divide(node.machine, gpu, *["19:0"] * 7)
+        first = await node.serving("--mig-strategy=mixed")
+        listed = await node.kubelet.devices(SMALL, all_healthy(14), timeout_s=SOON_S)
+        _, held = await admit(node, SMALL, 3)
+        await node.stop(first)
+
+        await node.serving("--mig-strategy=mixed")
+        again = await node.kubelet.devices(SMALL, all_healthy(14), timeout_s=SOON_S)
+        _, more = await admit(node, SMALL, 4, name="q")
+
+        assert set(again) == set(listed)
+        assert held | more in (set(instances(node.machine, 0)), set(instances(node.machine, 1)))

@@ -91,6 +91,7 @@ def shapes(node, gpu):
 async def test_an_ordered_layout_is_carried_out_while_other_gpus_go_on():
     async with simulated_node() as node:
         await start(node, None)
+        await node.logged("devices_sent")
         before = messages(node, GPU)
         _, holds = await admit(node, GPU, name="elsewhere")
         uuids = [node.uuid(0), node.uuid(1)]
