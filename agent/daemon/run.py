@@ -281,7 +281,7 @@ def _cluster(resolved: Resolved, ordered: Callable[[str | None], None]) -> Clust
     options = resolved.options
     if options.node_name is None:
         return None
-    # Imported here: it costs some 9 MiB, which nobody should pay who does not ask for it.
+    # Imported here: it costs some 4 MiB, which nobody should pay who does not ask for it.
     from agent.cluster.access import find_access  # noqa: PLC0415
 
     access = find_access(options.kubeconfig, os.environ)
