@@ -11,7 +11,7 @@ import typer
 
 from agent.cli import render
 from agent.cli.inspect import DriverRootOption, MachineOption
-from agent.cli.mig_sources import FileOption, made_layouts, opened
+from agent.cli.mig_sources import FileOption, GpuOption, chosen, made_layouts, opened
 from agent.cli.render import Format
 from agent.model.errors import ConfigError
 
@@ -67,6 +67,7 @@ def layouts(
 def export(
     machine: MachineOption = None,
     driver_root: DriverRootOption = Path("/"),
+    gpu: GpuOption = None,
     name: Annotated[
         str, typer.Option("-c", "--config-label", metavar="NAME", help="What to call the layout.")
     ] = "current",
@@ -89,11 +90,13 @@ def export(
 
     with opened(machine, driver_root):
         readings = read_mig_gpus()
+    only = chosen(readings, gpu)
     exported = export_layout(
         [
             GpuState(gpu=divisible(each), enabled=each.enabled, instances=each.instances)
             for each in readings
-        ]
+        ],
+        only,
     )
     if not exported.entries:
         raise ConfigError("no GPU of this node can do MIG: there is nothing to export")

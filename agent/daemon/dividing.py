@@ -45,11 +45,13 @@ class Assessment:
 
     @property
     def blocked_text(self) -> str:
-        """Return who holds what that would have to go; empty where nobody does."""
+        """Return who holds what that would have to go, and what could be had without; empty where
+        nothing is held.
+        """
         return "; ".join(
-            f"{self.names[each.gpu]}: {obstacle.text}"
+            f"{self.names[each.gpu]}: {', '.join(obstacle.text for obstacle in each.obstacles)}"
+            f" (possible now: {each.nearest})"
             for each in self.blocked
-            for obstacle in each.obstacles
         )
 
 

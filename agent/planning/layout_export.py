@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.model.mig import ComputeProfile, GpuInstance, GpuInstanceProfile
@@ -35,13 +35,17 @@ _Config = tuple[bool, tuple[tuple[str, int], ...]]
 """MIG mode, and how many compute instances by name, the largest first."""
 
 
-def export_layout(states: Sequence[GpuState]) -> Export:
-    """Return the state of the GPUs that can do MIG; those in the same state share an entry."""
-    capable = [state for state in states if state.gpu.capable]
+def export_layout(states: Sequence[GpuState], only: Collection[str] | None = None) -> Export:
+    """Return the state of the GPUs that can do MIG; those in the same state share an entry.
+
+    ``only`` are UUIDs of GPUs: read back, the layout selects these and no others.
+    """
+    there = [state for state in states if state.gpu.capable]
+    capable = [state for state in there if only is None or state.gpu.uuid in only]
     groups: dict[_Config, list[DivisibleGpu]] = {}
     for state in capable:
         groups.setdefault((state.enabled, _counts(state)), []).append(state.gpu)
-    gpus = [state.gpu for state in capable]
+    gpus = [state.gpu for state in there]
     entries = [
         _entry(config, chosen)
         for config, group in groups.items()

@@ -51,12 +51,28 @@ def plan_node(gpus: Iterable[MigGpu], wanted: Mapping[str, Division]) -> tuple[M
     """Return the outcome for each GPU with a wanted layout, by UUID; those that have it already
     are left out. One GPU's outcome is never another's business.
     """
+    made: dict[object, Plan] = {}
     outcomes = (
-        plan_gpu(gpu, wanted[gpu.uuid])
+        _plan_like(gpu, wanted[gpu.uuid], made)
         for gpu in sorted(gpus, key=lambda gpu: gpu.uuid)
         if gpu.uuid in wanted
     )
     return tuple(each for each in outcomes if not isinstance(each, Plan) or each.steps)
+
+
+def _plan_like(gpu: MigGpu, wanted: Division, made: dict[object, Plan]) -> MigOutcome:
+    """Return the outcome for a GPU; GPUs that are alike and empty are planned once."""
+    if gpu.instances or gpu.whole_holders:
+        return plan_gpu(gpu, wanted)
+    key = (gpu.profiles, gpu.enabled, gpu.pending, wanted)
+    known = made.get(key)
+    if known is not None:
+        steps = tuple(replace(step, gpu=gpu.uuid) for step in known.steps)
+        return replace(known, gpu=gpu.uuid, steps=steps)
+    outcome = plan_gpu(gpu, wanted)
+    if isinstance(outcome, Plan):
+        made[key] = outcome
+    return outcome
 
 
 def _whole_obstacles(gpu: MigGpu, wanted: Division) -> Iterator[Obstacle]:

@@ -144,7 +144,8 @@ async def test_at_the_deadline_all_is_offered_again_as_it_was_and_tried_when_the
 
         write_config(node, "small", deadline="1s")
         message = await reported(node, "failed", "in-use")
-        assert "is held by pod default/works; waited for 1 s" in message
+        assert "GPU 0: 3g.40gb at 4 is held by pod default/works (possible now: 1g" in message
+        assert message.endswith("; waited for 1 s")
         back = await node.kubelet.devices(
             HALF, lambda now: all(d.healthy for d in now.values()), timeout_s=20
         )

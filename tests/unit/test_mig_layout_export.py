@@ -121,3 +121,9 @@ def test_what_the_format_cannot_say_is_noted():
         "GPU 1 (NVIDIA H100 80GB HBM3) has an instance of a profile that the driver does not list",
         "GPU 1 (NVIDIA H100 80GB HBM3) has a 2g.20gb without a compute instance, which is left out",
     )
+
+
+def test_of_some_gpus_only_these_are_selected():
+    states = [state("H100", 0), state("H100", 1)]
+    chosen = export_layout(states, only={states[1].gpu.uuid})
+    assert [entry["devices"] for entry in chosen.entries] == [[1]]
