@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from agent.config.mig import within_layouts
 from agent.config.own import ResourcePolicy
 from agent.config.schema import Config, DiscoveryStrategy, MigStrategy
-from agent.config.sharing import MPS_MAX_REPLICAS, ReplicatedResource, full_name
+from agent.config.sharing import (
+    LONGEST_NAME,
+    MPS_MAX_REPLICAS,
+    ReplicatedResource,
+    SharedResources,
+    full_name,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +38,6 @@ NOT_YET: tuple[NotYet, ...] = (
         instead="use auto or nvml",
     ),
     NotYet(path="resources.mig", asks=lambda c: bool(c.resources.mig), instead="leave it out"),
-    NotYet(
-        path="sharing.timeSlicing",
-        asks=lambda c: c.sharing.time_slicing is not None,
-        instead="leave it out",
-    ),
     NotYet(path="sharing.mps", asks=lambda c: c.sharing.mps is not None, instead="leave it out"),
     NotYet(path="imex.channelIDs", asks=lambda c: bool(c.imex.channel_ids), instead="use []"),
     NotYet(
@@ -130,12 +131,40 @@ def _within_sharing(config: Config) -> Iterator[Clash]:
     }
     for path, shared in sections.items():
         if shared is not None:
-            yield from _twice_named(path, shared.resources)
+            yield from _twice_shared(path, shared.resources)
+            yield from _too_long(path, shared)
     for i, resource in enumerate(config.sharing.mps.resources if config.sharing.mps else ()):
         if resource.replicas > MPS_MAX_REPLICAS:
             yield Clash(
                 path=f"sharing.mps.resources[{i}].replicas",
                 message=f"{resource.replicas} is more than MPS serves; at most {MPS_MAX_REPLICAS}",
+            )
+
+
+def _twice_shared(path: str, resources: Sequence[ReplicatedResource]) -> Iterator[Clash]:
+    """Yield entries that cannot but claim the devices of an earlier one."""
+    names = [
+        (full_name(each.name), each.devices if each.devices == "all" else None)
+        for each in resources
+    ]
+    for i, (name, devices) in enumerate(names):
+        earlier = [other for other in names[:i] if other[0] == name]
+        if earlier and (devices == "all" or any(other[1] == "all" for other in earlier)):
+            yield Clash(
+                path=f"{path}.resources[{i}].name",
+                message=f"{name!r} stands twice, once for all of its devices; join the two"
+                " entries, or list the devices of both",
+            )
+
+
+def _too_long(path: str, shared: SharedResources) -> Iterator[Clash]:
+    for i, each in enumerate(shared.resources):
+        name = full_name(each.name) + ".shared"
+        if shared.rename_by_default and each.rename is None and len(name) > LONGEST_NAME:
+            yield Clash(
+                path=f"{path}.resources[{i}].name",
+                message=f"{name!r} has {len(name)} characters; a resource name has at most"
+                f" {LONGEST_NAME}; give it a rename",
             )
 
 
@@ -148,9 +177,7 @@ def _within_mig(config: Config) -> Iterator[Clash]:
         yield Clash(path=f"plumbline.mig.{part}", message=message)
 
 
-def _twice_named(
-    path: str, resources: Sequence[ReplicatedResource] | Sequence[ResourcePolicy]
-) -> Iterator[Clash]:
+def _twice_named(path: str, resources: Sequence[ResourcePolicy]) -> Iterator[Clash]:
     names = [full_name(resource.name) for resource in resources]
     for i, name in enumerate(names):
         if name in names[:i]:

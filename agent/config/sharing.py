@@ -9,6 +9,8 @@ from msgspec import Meta
 from agent.config.section import Section
 
 PREFIX = "nvidia.com/"
+LONGEST_NAME = 63
+"""Characters of a resource name with its prefix."""
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
 # 63 characters with the prefix, as upstream; the prefix itself (11) may be left out.

@@ -7,6 +7,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
+from agent.config.problems import Problem, refuse
 from agent.config.schema import Config
 from agent.config.xids import ignored_xids
 from agent.daemon.lookout import Lookout
@@ -350,13 +353,14 @@ class Node:
         finally:
             # Said by the thread itself: it may outlive the task that waited for it.
             self._looking = False
-        return build_snapshot(
+        ready = build_snapshot(
             config,
             inventory,
             health.with_driver_fault(None),
             previous=previous,
             changing=changing,
         )
+        return _with_sharing_that_fits(ready, previous)
 
     async def _prepared(self, ready: Snapshot) -> None:
         try:
@@ -384,6 +388,27 @@ class Node:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 self._loop.call_soon_threadsafe(self.note, seen)
+
+
+def _with_sharing_that_fits(ready: Snapshot, previous: Snapshot | None) -> Snapshot:
+    """Return a snapshot whose sharing fits the node: the former one where the new does not.
+
+    Raises ConfigError when it has not fitted from the start. What fitted once and does no more,
+    because a GPU is gone, is left out.
+    """
+    unfit = ready.catalog.unfit
+    if not unfit:
+        return ready
+    if previous is None:
+        refuse(Problem(where="", path=each.path, message=each.message) for each in unfit)
+    said = "; ".join(f"{each.path}: {each.message}" for each in unfit)
+    before = ready.config if previous is None else previous.config
+    if before.sharing == ready.config.sharing:
+        if previous is None or previous.catalog.unfit != unfit:
+            logs.warning("sharing_unfit", problems=said, doing="offering those devices whole")
+        return ready
+    logs.error("config_refused", why="sharing", error=said, doing="keeping the previous sharing")
+    return ready.with_config(msgspec.structs.replace(ready.config, sharing=before.sharing))
 
 
 def _merged(now: Health, found: Health) -> Health:

@@ -114,20 +114,21 @@ class Ledger:
         )
 
     @cached_property
-    def _every(self) -> tuple[Allocation, ...]:
+    def every(self) -> tuple[Allocation, ...]:
+        """Everything that is held, as far as is known."""
         return (*self.confirmed, *(grant.allocation for grant in self.grants))
 
     @cached_property
     def _by_gpu(self) -> dict[str, tuple[Allocation, ...]]:
         found: dict[str, tuple[Allocation, ...]] = {}
-        for each in self._every:
+        for each in self.every:
             found[each.gpu] = (*found.get(each.gpu, ()), each)
         return found
 
     @cached_property
     def held(self) -> frozenset[str]:
         """Every device that a container holds, as far as is known."""
-        return frozenset(each.device for each in self._every)
+        return frozenset(each.device for each in self.every)
 
     def allocations(self, gpu: str) -> tuple[Allocation, ...]:
         """Return what is held of a GPU as such, or of a MigInstance, by UUID."""
@@ -137,14 +138,20 @@ class Ledger:
         """Return who holds a device, by device, where the kubelet has told."""
         return {each.device: each.holder for each in self.confirmed if each.holder is not None}
 
-    def held_unknown_to_kubelet(self, gpu: str, resource: str) -> Allocation | None:
-        """Return an Allocation of a GPU that the kubelet does not count against ``resource``."""
-        forgotten = (a for a in self.forgotten if a.gpu == gpu)
-        return self.held_otherwise(gpu, resource) or next(forgotten, None)
+    def held_unknown_to_kubelet(self, device: str, resource: str) -> Allocation | None:
+        """Return an Allocation that the kubelet does not count against a device of ``resource``.
 
-    def held_otherwise(self, gpu: str, resource: str) -> Allocation | None:
-        """Return an Allocation of a GPU under another resource name; None when there is none."""
-        return next((a for a in self.allocations(gpu) if a.resource != resource), None)
+        To the kubelet a device, its Replicas, and each of them under another name are all
+        different things. Replicas beside each other are not in each other's way.
+        """
+        whole = device.partition("::")[0]
+        mine = (resource, device)
+        forgotten = [a for a in self.forgotten if a.gpu == whole]
+        for each in (*self.allocations(whole), *forgotten):
+            touches = device == whole or each.device in {device, whole}
+            if touches and (_key(each) != mine or each in forgotten):
+                return each
+        return None
 
 
 def _key(allocation: Allocation) -> tuple[str, str]:

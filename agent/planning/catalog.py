@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from agent.config.schema import Flags
-from agent.config.sharing import Resource
-from agent.ledger.ledger import Ledger
+from agent.config.sharing import Resource, Sharing
+from agent.ledger.ledger import Allocation, Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig_instance import Device, MigInstance, parent_of
 from agent.planning.health import Health
 from agent.planning.reasons import Faults, Holdings
+from agent.planning.sharing import Shares, Unfit, share, with_replicas
 from agent.planning.strategy import (
     GPU_RESOURCE,
     Former,
     LeftOut,
     Named,
+    Verdict,
     instance_resource,
     judge,
 )
 
 DESTROYED = "it was destroyed"
+RESHARED = "its GPU is shared otherwise now"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,10 @@ class Catalog:
     resources: Mapping[str, tuple[OfferedDevice, ...]]
     left_out: tuple[LeftOut, ...] = ()
     """GPUs of which nothing is offered, with the reasons."""
+    unfit: tuple[Unfit, ...] = ()
+    """What is asked for in ``sharing`` and does not fit this node: left out."""
+    most: Mapping[str, int] = field(default_factory=dict)
+    """How many devices a container may ask for, by resource, where that is limited."""
     withheld: frozenset[str] = frozenset()
     """UUIDs of devices that a container holds and the kubelet takes for free: under a resource
     name that they had before, as a part or as the whole, or because the kubelet has forgotten
@@ -78,12 +85,13 @@ class Catalog:
         return {device.id: device.gpu for device in self.resources.get(resource, ())}
 
 
-def build_catalog(
+def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     inventory: Inventory,
     health: Health,
     *,
     flags: Flags,
     names: Sequence[Resource] = (),
+    sharing: Sharing | None = None,
     ledger: Ledger | None = None,
     departed: Iterable[Gpu] = (),
     destroyed: Iterable[MigInstance] = (),
@@ -94,9 +102,11 @@ def build_catalog(
     A device that ``flags`` leave no way to give to a container is unhealthy while they are in
     force: offered as healthy, every pod the kubelet gives it to would fail its admission.
 
-    ``names`` are the configuration's ``resources.gpus``. A device that a container holds without
-    the kubelet counting it is unhealthy, lest it be given away a second time: one held under
-    the name it had before, to the kubelet another device, one that it has forgotten, a GPU of
+    ``names`` are the configuration's ``resources.gpus``; ``sharing`` says which devices are
+    offered as Replicas. What a container holds of a device that is shared otherwise since stays
+    listed as unhealthy until it ends, and the device with it. A device that a container holds
+    without the kubelet counting it is unhealthy, lest it be given away a second time: one held
+    under the name it had before, to the kubelet another device, one that it has forgotten, a GPU of
     which a part is held, a part of a GPU that is held.
 
     ``departed`` are GPUs seen earlier that no longer answer: they stay listed as unhealthy,
@@ -109,29 +119,92 @@ def build_catalog(
     until that is over, which keeps the kubelet from choosing them, and pods where they are.
     """
     gone, ended = tuple(departed), tuple(destroyed)
-    verdicts = judge((*inventory.gpus, *gone), flags.mig_strategy, names)
+    wanted, known = sharing or Sharing(), ledger or Ledger()
+    judged = judge((*inventory.gpus, *gone), flags.mig_strategy, names)
+    shares = share([each for each in judged if isinstance(each, Named)], wanted)
+    verdicts = list(with_replicas(judged, shares))
     absent = frozenset(gpu.uuid for gpu in gone)
     faults = Faults(health=health, flags=flags, absent=absent, changing=changing)
-    holdings = Holdings(ledger or Ledger(), ended)
+    offers = _Offers(inventory, faults, Holdings(known, ended))
+    for verdict in (*verdicts, *_destroyed(ended, flags, names)):
+        offers.take_in(verdict)
+    for allocation in _otherwise_shared(known, shares, offers.resources):
+        offers.keep(allocation)
     # Without names of its own, a node without GPUs says that it has none.
-    resources: dict[str, list[OfferedDevice]] = {} if names else {GPU_RESOURCE: []}
-    withheld = set()
-    for named in (verdict for verdict in verdicts if isinstance(verdict, Named)):
-        held = holdings.unknown_to_kubelet(named.device, named.resource)
-        if held is not None:
-            withheld.add(named.device.uuid)
-        offer = _offer(named.device, inventory, reason=faults.of(named.device) or held)
-        resources.setdefault(named.resource, []).append(offer)
-    formers = (verdict for verdict in verdicts if isinstance(verdict, Former))
-    for former in (*formers, *_destroyed(ended, flags, names)):
-        if holdings.under(former.device, former.resource):
-            offer = _offer(former.device, inventory, reason=former.reason)
-            resources.setdefault(former.resource, []).append(offer)
+    resources = offers.resources if names else {GPU_RESOURCE: [], **offers.resources}
     return Catalog(
         resources=_in_order(resources),
         left_out=tuple(verdict for verdict in verdicts if isinstance(verdict, LeftOut)),
-        withheld=frozenset(withheld),
+        unfit=shares.unfit,
+        most=_most(wanted, shares),
+        withheld=frozenset(offers.withheld),
     )
+
+
+class _Offers:
+    """Gathers what is offered, device by device."""
+
+    def __init__(self, inventory: Inventory, faults: Faults, holdings: Holdings) -> None:
+        self.resources: dict[str, list[OfferedDevice]] = {}
+        self.withheld: set[str] = set()
+        self._inventory = inventory
+        self._faults = faults
+        self._holdings = holdings
+        self._reasons: dict[str, str | None] = {}
+        self._devices: dict[str, Device] = {}
+
+    def take_in(self, verdict: Verdict) -> None:
+        match verdict:
+            case Named(device=device, resource=resource, id=id_):
+                self._offer(device, resource, id_, self._fault(device) or self._held(verdict))
+            case Former(device=device, resource=resource, reason=reason):
+                if self._holdings.under(device, resource):
+                    self._offer(device, resource, device.uuid, reason)
+            case LeftOut():
+                pass
+
+    def keep(self, allocation: Allocation) -> None:
+        """List what a container holds and nobody else is offered any more."""
+        device = self._devices.get(allocation.gpu)
+        if device is not None:
+            self._offer(device, allocation.resource, allocation.device, RESHARED)
+
+    def _fault(self, device: Device) -> str | None:
+        """Return what is wrong with a device: the same for all of its Replicas."""
+        if device.uuid not in self._reasons:
+            self._reasons[device.uuid] = self._faults.of(device)
+            self._devices[device.uuid] = device
+        return self._reasons[device.uuid]
+
+    def _held(self, named: Named) -> str | None:
+        held = self._holdings.unknown_to_kubelet(named.device, named.resource, named.id)
+        if held is not None:
+            self.withheld.add(named.device.uuid)
+        return held
+
+    def _offer(self, device: Device, resource: str, id_: str, reason: str | None) -> None:
+        offer = _offer(device, self._inventory, reason=reason, id_=id_)
+        self.resources.setdefault(resource, []).append(offer)
+
+
+def _otherwise_shared(
+    ledger: Ledger, shares: Shares, resources: Mapping[str, Iterable[OfferedDevice]]
+) -> list[Allocation]:
+    """Return what is held of devices that were shared otherwise when it was given."""
+    offered = {(name, each.id) for name, devices in resources.items() for each in devices}
+    return [
+        each
+        for each in ledger.every
+        if (each.resource, each.device) not in offered
+        and (each.device != each.gpu or each.gpu in shares.by_device)
+    ]
+
+
+def _most(sharing: Sharing, shares: Shares) -> Mapping[str, int]:
+    slicing = sharing.time_slicing
+    if slicing is None or not slicing.fail_requests_greater_than_one:
+        return {}
+    return {each.resource: 1 for each in shares.by_device.values()}
 
 
 def _in_order(
@@ -152,12 +225,12 @@ def _destroyed(
             yield Former(device=each, resource=resource, reason=DESTROYED)
 
 
-def _offer(device: Device, inventory: Inventory, *, reason: str | None) -> OfferedDevice:
+def _offer(device: Device, inventory: Inventory, *, reason: str | None, id_: str) -> OfferedDevice:
     with_cpus = {node.id for node in inventory.numa_nodes if node.cpus}
     gpu = parent_of(device)
     known = gpu.numa_node is not None and (gpu.numa_node in with_cpus or not with_cpus)
     return OfferedDevice(
-        id=device.uuid,
+        id=id_,
         gpu=gpu.uuid,
         reason=reason,
         numa_nodes=(gpu.numa_node,) if known and gpu.numa_node is not None else (),

@@ -51,9 +51,12 @@ class Holdings:
         """Return whether a container holds a device under this name."""
         return any(each.resource == resource for each in self._ledger.allocations(device.uuid))
 
-    def unknown_to_kubelet(self, device: Device, resource: str) -> str | None:
-        """Return by whom a device is held without the kubelet counting it; None if by nobody."""
-        held = self._ledger.held_unknown_to_kubelet(device.uuid, resource)
+    def unknown_to_kubelet(self, device: Device, resource: str, id_: str) -> str | None:
+        """Return by whom a device is held without the kubelet counting it; None if by nobody.
+
+        ``id_`` is what the kubelet knows it by: of a Replica with its number.
+        """
+        held = self._ledger.held_unknown_to_kubelet(id_, resource)
         if held is not None:
             return _held(held)
         for other in self._relatives(device):

@@ -73,6 +73,10 @@ class Snapshot:
             )
         )
 
+    def with_config(self, config: Config) -> Snapshot:
+        """Return the same look at the node with another configuration."""
+        return _with_catalog(replace(self, config=config))
+
 
 def build_snapshot(
     config: Config,
@@ -117,6 +121,7 @@ def _with_catalog(snapshot: Snapshot) -> Snapshot:
             snapshot.health,
             flags=snapshot.config.flags,
             names=snapshot.config.resources.gpus,
+            sharing=snapshot.config.sharing,
             ledger=snapshot.ledger,
             departed=snapshot.departed,
             destroyed=snapshot.destroyed,

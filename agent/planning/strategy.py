@@ -31,6 +31,13 @@ class Named:
 
     device: Device
     resource: str
+    replica: int | None = None
+    """Number of a Replica; None: the device as such."""
+
+    @property
+    def id(self) -> str:
+        """Return what the kubelet knows it by."""
+        return self.device.uuid if self.replica is None else f"{self.device.uuid}::{self.replica}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

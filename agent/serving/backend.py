@@ -108,6 +108,7 @@ class SnapshotBackend(Backend):
 
     def _allocate(self, resource: str, device_ids: Sequence[str]) -> ContainerAllocation:
         snapshot, ledger = self._snapshot(resource), self._ledger()
+        _refuse_too_many(snapshot, resource, len(device_ids))
         devices = [_device(snapshot, resource, device) for device in device_ids]
         flags = snapshot.config.flags
         inventory = snapshot.inventory
@@ -172,10 +173,21 @@ def offered_devices(catalog: Catalog) -> Mapping[str, tuple[ListedDevice, ...]]:
     }
 
 
+def _refuse_too_many(snapshot: Snapshot, resource: str, count: int) -> None:
+    most = snapshot.catalog.most.get(resource)
+    if most is not None and count > most:
+        raise AllocationRefused(
+            f"a container asks for {count} of {resource}, whose devices are shared: more than"
+            f" {most} would not give it more; ask for {most}, or set"
+            " sharing.timeSlicing.failRequestsGreaterThanOne: false"
+        )
+
+
 def _device(snapshot: Snapshot, resource: str, device_id: str) -> Device:
     device = snapshot.catalog.find(resource, device_id)
-    # A Replica is its GPU as far as a container is concerned.
-    given = None if device is None else snapshot.device(device_id) or snapshot.gpu(device.gpu)
+    # A Replica is its device as far as a container is concerned.
+    whole = device_id.partition("::")[0]
+    given = None if device is None else snapshot.device(whole) or snapshot.gpu(device.gpu)
     if device is None or given is None:
         offered = snapshot.catalog.resources.get(resource, ())
         raise AllocationRefused(

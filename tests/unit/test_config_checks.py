@@ -50,7 +50,6 @@ def shared(*names, replicas=4):
         ("flags: {deviceDiscoveryStrategy: tegra}", "flags.deviceDiscoveryStrategy"),
         ("flags: {deviceDiscoveryStrategy: vfio}", "flags.deviceDiscoveryStrategy"),
         ("resources: {mig: [{pattern: 1g.5gb, name: small}]}", "resources.mig"),
-        (f"sharing: {{timeSlicing: {SHARED}}}", "sharing.timeSlicing"),
         (f"sharing: {{mps: {SHARED}}}\nflags: {{mpsRoot: /mps}}", "sharing.mps"),
         ("imex: {channelIDs: [0]}", "imex.channelIDs"),
         ("plumbline: {cdi: {featureFlags: [x]}}", "plumbline.cdi.featureFlags"),
@@ -125,8 +124,8 @@ def test_a_resource_is_shared_once():
     lines = clashes(sharing__time_slicing=shared("gpu", "mig-1g.5gb", "nvidia.com/gpu"))
 
     assert (
-        "sharing.timeSlicing.resources[2].name 'nvidia.com/gpu' stands twice; join the two entries"
-        in lines
+        "sharing.timeSlicing.resources[2].name 'nvidia.com/gpu' stands twice, once for all of its"
+        " devices; join the two entries, or list the devices of both" in lines
     )
 
 

@@ -20,30 +20,30 @@ def said(*allocations, pods=(), kubelet="first", settled=True, asked_s=0.0):
     )
 
 
-def test_a_gpu_is_held_otherwise_only_under_another_name():
+def test_a_gpu_is_held_unknown_to_kubelet_only_under_another_name():
     ledger = Ledger().reconciled(said(held("GPU-a")))
 
-    assert ledger.held_otherwise("GPU-a", NEW) == held("GPU-a")
-    assert ledger.held_otherwise("GPU-a", OLD) is None
-    assert ledger.held_otherwise("GPU-b", NEW) is None
+    assert ledger.held_unknown_to_kubelet("GPU-a", NEW) == held("GPU-a")
+    assert ledger.held_unknown_to_kubelet("GPU-a", OLD) is None
+    assert ledger.held_unknown_to_kubelet("GPU-b", NEW) is None
 
 
 def test_a_replica_holds_its_gpu():
     ledger = Ledger().reconciled(said(held("GPU-a::3", resource="nvidia.com/gpu.shared")))
 
-    assert ledger.held_otherwise("GPU-a", OLD).device == "GPU-a::3"
+    assert ledger.held_unknown_to_kubelet("GPU-a", OLD).device == "GPU-a::3"
 
 
 def test_what_allocate_gave_counts_before_the_kubelet_says_so():
     ledger = Ledger().with_grant(OLD, ["GPU-a"], at_s=10)
 
-    assert ledger.held_otherwise("GPU-a", NEW) == Allocation(resource=OLD, device="GPU-a")
+    assert ledger.held_unknown_to_kubelet("GPU-a", NEW) == Allocation(resource=OLD, device="GPU-a")
 
 
 def test_an_answer_older_than_a_grant_does_not_end_it():
     ledger = Ledger().with_grant(OLD, ["GPU-a"], at_s=10).reconciled(said(asked_s=9))
 
-    assert ledger.held_otherwise("GPU-a", NEW) is not None
+    assert ledger.held_unknown_to_kubelet("GPU-a", NEW) is not None
 
 
 def test_a_grant_the_kubelet_never_confirms_ends():
@@ -52,8 +52,8 @@ def test_a_grant_the_kubelet_never_confirms_ends():
     before = granted.reconciled(said(asked_s=10 + GRANT_LASTS_S - 1))
     after = granted.reconciled(said(asked_s=10 + GRANT_LASTS_S))
 
-    assert before.held_otherwise("GPU-a", NEW) is not None
-    assert after.held_otherwise("GPU-a", NEW) is None
+    assert before.held_unknown_to_kubelet("GPU-a", NEW) is not None
+    assert after.held_unknown_to_kubelet("GPU-a", NEW) is None
 
 
 def test_what_was_confirmed_and_is_no_longer_held_is_free_at_once():
@@ -67,8 +67,8 @@ def test_what_was_confirmed_and_is_no_longer_held_is_free_at_once():
 def test_a_device_given_again_has_one_grant():
     ledger = Ledger().with_grant(OLD, ["GPU-a"], at_s=1).with_grant(NEW, ["GPU-a"], at_s=2)
 
-    assert ledger.held_otherwise("GPU-a", NEW) is None
-    assert ledger.held_otherwise("GPU-a", OLD).resource == NEW
+    assert ledger.held_unknown_to_kubelet("GPU-a", NEW) is None
+    assert ledger.held_unknown_to_kubelet("GPU-a", OLD).resource == NEW
 
 
 def test_the_order_of_an_answer_is_no_difference():
@@ -86,7 +86,7 @@ def test_a_kubelet_that_has_just_started_frees_nothing_that_it_has_not_told_of()
     settled = gone.reconciled(said(kubelet="second"))
 
     def is_held(state):
-        return [state.held_otherwise(gpu, NEW) is not None for gpu in ("GPU-a", "GPU-b")]
+        return [state.held_unknown_to_kubelet(gpu, NEW) is not None for gpu in ("GPU-a", "GPU-b")]
 
     assert is_held(empty) == [True, True]
     assert is_held(half) == [True, True]
@@ -102,7 +102,7 @@ def test_what_two_kubelets_ago_was_told_is_not_forgotten():
         said(kubelet="third", settled=False)
     )
 
-    assert third.held_otherwise("GPU-a", NEW) == held("GPU-a")
+    assert third.held_unknown_to_kubelet("GPU-a", NEW) == held("GPU-a")
 
 
 def test_a_kubelet_that_knows_a_pod_without_its_device_has_forgotten_it():
