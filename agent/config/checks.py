@@ -37,7 +37,6 @@ NOT_YET: tuple[NotYet, ...] = (
         ),
         instead="use auto or nvml",
     ),
-    NotYet(path="resources.mig", asks=lambda c: bool(c.resources.mig), instead="leave it out"),
     NotYet(path="sharing.mps", asks=lambda c: c.sharing.mps is not None, instead="leave it out"),
     NotYet(path="imex.channelIDs", asks=lambda c: bool(c.imex.channel_ids), instead="use []"),
     NotYet(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from agent.config.schema import Flags
-from agent.config.sharing import Resource, Sharing
+from agent.config.sharing import Resources, Sharing
 from agent.ledger.ledger import Allocation, Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig_instance import Device, MigInstance, parent_of
@@ -90,7 +90,7 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     health: Health,
     *,
     flags: Flags,
-    names: Sequence[Resource] = (),
+    names: Resources = Resources(),  # noqa: B008 - a value
     sharing: Sharing | None = None,
     ledger: Ledger | None = None,
     departed: Iterable[Gpu] = (),
@@ -102,7 +102,7 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     A device that ``flags`` leave no way to give to a container is unhealthy while they are in
     force: offered as healthy, every pod the kubelet gives it to would fail its admission.
 
-    ``names`` are the configuration's ``resources.gpus``; ``sharing`` says which devices are
+    ``names`` are the configuration's ``resources``; ``sharing`` says which devices are
     offered as Replicas. What a container holds of a device that is shared otherwise since stays
     listed as unhealthy until it ends, and the device with it. A device that a container holds
     without the kubelet counting it is unhealthy, lest it be given away a second time: one held
@@ -131,7 +131,7 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     for allocation in _otherwise_shared(known, shares, offers.resources):
         offers.keep(allocation)
     # Without names of its own, a node without GPUs says that it has none.
-    resources = offers.resources if names else {GPU_RESOURCE: [], **offers.resources}
+    resources = offers.resources if names.gpus else {GPU_RESOURCE: [], **offers.resources}
     return Catalog(
         resources=_in_order(resources),
         left_out=tuple(verdict for verdict in verdicts if isinstance(verdict, LeftOut)),
@@ -217,7 +217,7 @@ def _in_order(
 
 
 def _destroyed(
-    instances: Iterable[MigInstance], flags: Flags, names: Sequence[Resource]
+    instances: Iterable[MigInstance], flags: Flags, names: Resources
 ) -> Iterator[Former]:
     for each in instances:
         resource = instance_resource(each, flags.mig_strategy, names)

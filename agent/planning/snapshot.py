@@ -120,7 +120,7 @@ def _with_catalog(snapshot: Snapshot) -> Snapshot:
             snapshot.inventory,
             snapshot.health,
             flags=snapshot.config.flags,
-            names=snapshot.config.resources.gpus,
+            names=snapshot.config.resources,
             sharing=snapshot.config.sharing,
             ledger=snapshot.ledger,
             departed=snapshot.departed,

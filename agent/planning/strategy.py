@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.config.schema import MigStrategy
-from agent.config.sharing import PREFIX, Resource, full_name
+from agent.config.sharing import PREFIX, Resource, Resources, full_name
 from agent.model.inventory import Gpu
 from agent.model.mig_instance import Device, MigInstance, mig_instances
 
@@ -63,11 +63,8 @@ class LeftOut:
 Verdict = Named | Former | LeftOut
 
 
-def judge(gpus: Iterable[Gpu], strategy: MigStrategy, names: Sequence[Resource]) -> list[Verdict]:
-    """Return what becomes of GPUs and their MigInstances.
-
-    ``names`` are the configuration's ``resources.gpus``.
-    """
+def judge(gpus: Iterable[Gpu], strategy: MigStrategy, names: Resources) -> list[Verdict]:
+    """Return what becomes of GPUs and their MigInstances; ``names`` are ``resources``."""
     known = [gpu for gpu in gpus if gpu.name not in DISPLAY_GPUS]
     if strategy is MigStrategy.SINGLE:
         return list(_single(known, names))
@@ -79,20 +76,23 @@ def judge(gpus: Iterable[Gpu], strategy: MigStrategy, names: Sequence[Resource])
     ]
 
 
-def resource_name(product: str, names: Sequence[Resource]) -> str | None:
+def resource_name(product: str, names: Resources) -> str | None:
     """Return what GPUs of a product are offered as: the first pattern that fits decides."""
-    if not names:
-        return GPU_RESOURCE
-    return next((full_name(each.name) for each in names if _fits(each.pattern, product)), None)
+    return _first_that_fits(product, names.gpus) if names.gpus else GPU_RESOURCE
 
 
-def instance_resource(
-    instance: MigInstance, strategy: MigStrategy, names: Sequence[Resource]
-) -> str | None:
+def mig_resource_name(instance: MigInstance, names: Resources) -> str | None:
+    """Return what a MigInstance is offered as under ``mixed``: by the pattern for its profile."""
+    if names.mig:
+        return _first_that_fits(str(instance.profile), names.mig)
+    return f"{PREFIX}mig-{instance.profile.label}"
+
+
+def instance_resource(instance: MigInstance, strategy: MigStrategy, names: Resources) -> str | None:
     """Return what a MigInstance is offered as; None where it has no name."""
     match strategy:
         case MigStrategy.MIXED:
-            return f"{PREFIX}mig-{instance.profile.label}"
+            return mig_resource_name(instance, names)
         case MigStrategy.SINGLE:
             return resource_name(instance.parent.name, names)
         case MigStrategy.NONE:
@@ -104,12 +104,16 @@ def in_mig_mode(gpu: Gpu) -> bool:
     return gpu.mig is not None and gpu.mig.current
 
 
+def _first_that_fits(name: str, patterns: Sequence[Resource]) -> str | None:
+    return next((full_name(each.name) for each in patterns if _fits(each.pattern, name)), None)
+
+
 def _fits(pattern: str, product: str) -> bool:
     literal = (re.escape(part) for part in pattern.split("*"))
     return re.fullmatch(".*".join(literal), product) is not None
 
 
-def _whole(gpu: Gpu, names: Sequence[Resource]) -> Iterator[Verdict]:
+def _whole(gpu: Gpu, names: Resources) -> Iterator[Verdict]:
     resource = resource_name(gpu.name, names)
     if resource is None:
         yield LeftOut(gpu=gpu, reason=f"no pattern of resources.gpus fits {gpu.name}")
@@ -117,16 +121,24 @@ def _whole(gpu: Gpu, names: Sequence[Resource]) -> Iterator[Verdict]:
         yield Named(device=gpu, resource=resource)
 
 
-def _mixed(gpu: Gpu, names: Sequence[Resource]) -> Iterator[Verdict]:
+def _mixed(gpu: Gpu, names: Resources) -> Iterator[Verdict]:
     instances = mig_instances(gpu)
+    nameless = dict.fromkeys(
+        str(each.profile) for each in instances if mig_resource_name(each, names) is None
+    )
     for each in instances:
-        yield Named(device=each, resource=f"{PREFIX}mig-{each.profile.label}")
+        resource = mig_resource_name(each, names)
+        if resource is not None:
+            yield Named(device=each, resource=resource)
+    if nameless:
+        listed = ", ".join(nameless)
+        yield LeftOut(gpu=gpu, reason=f"no pattern of resources.mig fits its {listed}")
     if not instances:
         yield LeftOut(gpu=gpu, reason=_emptiness(gpu))
     yield from _formerly_whole(gpu, names)
 
 
-def _formerly_whole(gpu: Gpu, names: Sequence[Resource]) -> Iterator[Verdict]:
+def _formerly_whole(gpu: Gpu, names: Resources) -> Iterator[Verdict]:
     resource = resource_name(gpu.name, names)
     if resource is not None:
         yield Former(device=gpu, resource=resource, reason="it is in MIG mode now")
@@ -140,7 +152,7 @@ def _emptiness(gpu: Gpu) -> str:
     return "it is in MIG mode and has no instances (plumbline mig status)"
 
 
-def _single(gpus: Sequence[Gpu], names: Sequence[Resource]) -> Iterator[Verdict]:
+def _single(gpus: Sequence[Gpu], names: Resources) -> Iterator[Verdict]:
     by_resource: dict[str, list[Gpu]] = {}
     for gpu in gpus:
         resource = resource_name(gpu.name, names)
@@ -152,7 +164,7 @@ def _single(gpus: Sequence[Gpu], names: Sequence[Resource]) -> Iterator[Verdict]
         yield from _alike(resource, members, names)
 
 
-def _alike(resource: str, gpus: Sequence[Gpu], names: Sequence[Resource]) -> Iterator[Verdict]:
+def _alike(resource: str, gpus: Sequence[Gpu], names: Resources) -> Iterator[Verdict]:
     """Yield what becomes of the GPUs of one resource, which offers devices of one kind only."""
     parts = {gpu.uuid: mig_instances(gpu) for gpu in gpus if in_mig_mode(gpu)}
     kind = _prevailing(parts.values())

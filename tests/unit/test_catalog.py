@@ -9,7 +9,7 @@ from builders import gpu, inventory, numa
 from agent.config.flags import resolve
 from agent.config.own import DEFAULT_IGNORED_XIDS
 from agent.config.schema import Config, Flags
-from agent.config.sharing import Resource
+from agent.config.sharing import Resource, Resources
 from agent.ledger.ledger import Allocation, Ledger
 from agent.model.errors import HardwareError
 from agent.model.inventory import UnavailableGpu
@@ -121,7 +121,9 @@ def test_a_mark_is_told_before_a_missing_node_and_survives_a_change_of_strategy(
 def test_a_pattern_is_matched_against_the_whole_product_name(pattern, fits):
     names = [Resource(pattern=pattern, name="fast")]
 
-    assert (resource_name("NVIDIA H100 80GB HBM3", names) == "nvidia.com/fast") is fits
+    assert (
+        resource_name("NVIDIA H100 80GB HBM3", Resources(gpus=names)) == "nvidia.com/fast"
+    ) is fits
 
 
 def test_the_first_pattern_that_fits_names_a_gpu_and_none_leaves_it_out():
@@ -132,7 +134,7 @@ def test_the_first_pattern_that_fits_names_a_gpu_and_none_leaves_it_out():
         Resource(pattern="*T4", name="t4"),
     ]
 
-    catalog = build_catalog(found, Health(), flags=Flags(), names=names)
+    catalog = build_catalog(found, Health(), flags=Flags(), names=Resources(gpus=names))
 
     ids = {name: [device.id for device in devices] for name, devices in catalog.resources.items()}
     assert ids == {"nvidia.com/h100": ["GPU-0"], "nvidia.com/other": ["GPU-1"]}
@@ -145,7 +147,9 @@ def test_a_gpu_held_under_its_old_name_is_withheld_under_the_new_one():
     names = [Resource(pattern="*", name="h100")]
     found = inventory(gpu(0), gpu(1))
 
-    renamed = build_catalog(found, Health(), flags=Flags(), names=names, ledger=ledger)
+    renamed = build_catalog(
+        found, Health(), flags=Flags(), names=Resources(gpus=names), ledger=ledger
+    )
     same = build_catalog(found, Health(), flags=Flags(), ledger=ledger)
 
     reasons = {device.id: device.reason for device in renamed.resources["nvidia.com/h100"]}

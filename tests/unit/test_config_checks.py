@@ -49,7 +49,6 @@ def shared(*names, replicas=4):
     [
         ("flags: {deviceDiscoveryStrategy: tegra}", "flags.deviceDiscoveryStrategy"),
         ("flags: {deviceDiscoveryStrategy: vfio}", "flags.deviceDiscoveryStrategy"),
-        ("resources: {mig: [{pattern: 1g.5gb, name: small}]}", "resources.mig"),
         (f"sharing: {{mps: {SHARED}}}\nflags: {{mpsRoot: /mps}}", "sharing.mps"),
         ("imex: {channelIDs: [0]}", "imex.channelIDs"),
         ("plumbline: {cdi: {featureFlags: [x]}}", "plumbline.cdi.featureFlags"),

@@ -13,7 +13,7 @@ from agent.config.tree import RUN, is_section
 AGENT = Path(__file__).parents[2] / "agent"
 
 # Their field names are read elsewhere, of other things.
-COMMON_WORDS = {"resources.mig", "imex.required"}
+COMMON_WORDS = {"imex.required"}
 
 
 def fields(section, prefix):

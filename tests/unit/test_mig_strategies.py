@@ -8,7 +8,7 @@ from divided import OFF, divided
 
 from agent.config.flags import resolve
 from agent.config.schema import Config, Flags, MigStrategy, PluginFlags
-from agent.config.sharing import Resource
+from agent.config.sharing import Resource, Resources
 from agent.ledger.ledger import Allocation, Ledger
 from agent.planning.catalog import build_catalog
 from agent.planning.health import Health
@@ -28,7 +28,7 @@ def offer(strategy, *gpus, names=(), ledger=None, health=Health(), **facts):  # 
         inventory(*gpus),
         health,
         flags=Flags(mig_strategy=MigStrategy(strategy)),
-        names=names,
+        names=Resources(gpus=names),
         ledger=ledger,
         **facts,
     )
@@ -378,3 +378,16 @@ def test_what_is_made_while_a_gpu_is_divided_anew_is_not_given_away_yet():
     )
 
     assert reasons(seen.catalog, HALF) == {"MIG-0-1-0": "in work"}
+
+
+def test_resources_mig_names_instances_by_their_profile_and_leaves_out_the_rest():
+    node = inventory(divided(0, "3g.40gb", "1g.10gb"))
+    names = Resources(mig=(Resource(pattern="*g.40gb", name="half"),))
+    flags = Flags(mig_strategy=MigStrategy.MIXED)
+
+    found = build_catalog(node, Health(), flags=flags, names=names)
+
+    assert [each.id for each in found.resources["nvidia.com/half"]] == ["MIG-0-1-0"]
+    assert set(found.resources) == {"nvidia.com/gpu", "nvidia.com/half"}
+    (left,) = found.left_out
+    assert left.reason == "no pattern of resources.mig fits its 1g.10gb"
