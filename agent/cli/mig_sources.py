@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,7 @@ def held_by_pods(machine: Path | None, kubelet_dir: Path | None) -> Held:
     """
     if kubelet_dir is None and machine is not None:
         return {}
+    from agent.serving.holders import SETTLED_S  # noqa: PLC0415
     from deviceplugin.errors import PodResourcesUnreachable  # noqa: PLC0415
     from deviceplugin.holdings import list_holdings, socket_beside  # noqa: PLC0415
 
@@ -166,6 +168,12 @@ def held_by_pods(machine: Path | None, kubelet_dir: Path | None) -> Held:
         if kubelet_dir is not None:
             raise ConfigError(f"--kubelet-dir: no kubelet serves {socket}")
         return {}
+    age_s = time.time() - socket.stat().st_mtime
+    if age_s < SETTLED_S:
+        raise KubeletError(
+            f"the kubelet started {age_s:.0f} s ago and may not know all its pods yet; try again"
+            f" in {SETTLED_S - age_s:.0f} s"
+        )
     try:
         holdings = asyncio.run(list_holdings(socket))
     except PodResourcesUnreachable as error:

@@ -84,10 +84,13 @@ class NodeWatch:
             began_s = time.monotonic()
             try:
                 self._follow(self._list())
-            except ClusterError as error:
+            except Exception as error:  # noqa: BLE001 - a thread that ended would follow nothing
                 if self._stop.is_set():
                     return
-                self._note(error)
+                if isinstance(error, ClusterError):
+                    self._note(error)
+                else:
+                    self._note(ClusterError(f"{type(error).__name__}: {error}"))
                 wait_s = error.retry_after_s if isinstance(error, ApiError) else None
                 if time.monotonic() - began_s > _LONGEST_PAUSE_S:
                     pause_s = _FIRST_PAUSE_S

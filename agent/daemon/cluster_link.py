@@ -66,8 +66,11 @@ class ClusterLink:
             try:
                 await self._write(self._report)
                 pause_s = FIRST_PAUSE_S
-            except ClusterError as error:
-                logs.warning("cluster_write_failed", error=error, again_in_s=round(pause_s, 1))
+            except Exception as error:  # noqa: BLE001 - what cannot be told must not end the serving
+                said = (
+                    error if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+                )
+                logs.warning("cluster_write_failed", error=said, again_in_s=round(pause_s, 1))
                 # What is newer by then is written instead.
                 self._reported.set()
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - spread

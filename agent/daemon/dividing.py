@@ -63,18 +63,21 @@ class Dividing:
         self._machine = machine
         self._let_go = let_go
 
-    def recover(self, mig: Mig) -> tuple[Recovered, ...]:
-        """Finish or undo what an earlier process left. Raises HardwareError."""
+    def unfinished(self) -> tuple[str, ...]:
+        """Return the GPUs of which an earlier process left a change. Raises HardwareError."""
         # Imported here: a node that never divides its GPUs does not pay for it.
         from agent.partition.change import journal_folder  # noqa: PLC0415
-        from agent.partition.journal import journals  # noqa: PLC0415
+        from agent.partition.recovery import unfinished  # noqa: PLC0415
+
+        return unfinished(journal_folder(self._machine))
+
+    def recover(self, mig: Mig, held: Held) -> tuple[Recovered, ...]:
+        """Finish or undo what an earlier process left. Raises HardwareError."""
+        from agent.partition.change import journal_folder  # noqa: PLC0415
         from agent.partition.recovery import recover  # noqa: PLC0415
 
-        folder = journal_folder(self._machine)
-        if not journals(folder):
-            return ()
         with Session(self._machine) as session:
-            return recover(folder, self._reset(session, mig))
+            return recover(journal_folder(self._machine), self._reset(session, mig), held)
 
     def assess(self, mig: Mig, where: str, name: str, held: Held) -> Assessment:
         """Return what leads to the layout of a name.

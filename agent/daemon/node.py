@@ -161,10 +161,10 @@ class Node:
         if changing != reasons:
             self.refresh()
 
-    async def accounted(self) -> Ledger:
-        """Ask the kubelet who holds what; return what is known then."""
-        await self._account()
-        return self.ledger
+    async def accounted(self) -> Ledger | None:
+        """Ask the kubelet who holds what; None while it does not say, or may not know it yet."""
+        account = await self._account()
+        return self.ledger if account is not None and account.settled else None
 
     def let_go(self) -> None:
         """Close the driver, on a worker thread that has ``driver``: the next look opens it."""
@@ -291,12 +291,12 @@ class Node:
             if fresh.catalog != self.snapshot.catalog:
                 self._swap(fresh)
 
-    async def _account(self) -> None:
-        """Ask the kubelet who holds what."""
+    async def _account(self) -> Account | None:
+        """Ask the kubelet who holds what; return its answer."""
         account = await self._holders()
         self._settling = account is not None and not account.settled
         if account is None:
-            return
+            return None
         before, self.ledger = self.ledger, self.ledger.reconciled(account)
         self._confirmed(account)
         if self.ledger != before:
@@ -306,6 +306,7 @@ class Node:
                 unseen=len(self.ledger.unseen),
                 unconfirmed=len(self.ledger.grants),
             )
+        return account
 
     async def _look(self) -> None:
         # What health was when the look began is merged here with what it has become.

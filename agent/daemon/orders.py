@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from agent.model.errors import (
     BusyError,
     ConfigError,
     HalfDoneError,
+    HardwareError,
     PlumblineError,
     RolledBackError,
 )
@@ -30,6 +31,7 @@ from agent.telemetry import logs
 if TYPE_CHECKING:
     from agent.daemon.dividing import Assessment, Dividing
     from agent.daemon.node import Node
+    from agent.planning.mig_holders import Held
 
 # How often is looked whether what is in the way has gone.
 POLL_S = 1.0
@@ -51,6 +53,7 @@ class Reason(StrEnum):
     """Why an order waits or failed, in a word that fits a label."""
 
     WORKING = "dividing"
+    KUBELET = "waiting-for-kubelet"
     DRAINING = "waiting-for-pods"
     REFUSED = "refused"
     IN_USE = "in-use"
@@ -104,6 +107,7 @@ class Orders:
         self._evict = evict
         self._label: str | None = None
         self._label_known = asyncio.Event()
+        self._unfinished: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._ordered = asyncio.Event()
         self._said: Report | None = None
@@ -132,25 +136,13 @@ class Orders:
         """Take in that the node or its pods have changed: what failed may be possible now."""
         self._wake.set()
 
-    async def recover(self) -> None:
-        """Finish or undo what an earlier process left, before anything is offered."""
+    async def take_in(self) -> None:
+        """Withhold GPUs of which an earlier process left a change, before anything is offered."""
         try:
-            async with self._node.driver:
-                found = await in_thread(self._dividing.recover, self._mig)
+            self._unfinished = frozenset(await in_thread(self._dividing.unfinished))
         except PlumblineError as error:
             logs.error("mig_recovery_failed", error=error)
-            return
-        for each in found:
-            note = logs.event if each.outcome in {"finished", "undone"} else logs.error
-            note(
-                "mig_recovered",
-                journal=each.journal,
-                gpus=each.gpus,
-                outcome=each.outcome,
-                reason=each.reason or "none",
-            )
-        if found:
-            self._node.refresh()
+        self._withhold({})
 
     async def run(self) -> None:
         """Lead the node to each order, one after the other; does not return.
@@ -158,6 +150,8 @@ class Orders:
         Begins when it is known what the label says: what the configuration says might have to be
         taken back a moment later.
         """
+        if self._unfinished:
+            await self._recover()
         await self._label_known.wait()
         led: Order | None = None
         while True:
@@ -171,6 +165,44 @@ class Orders:
             self._failed_for = None if order is None else await self._lead(order)
             self._failures = self._failures + 1 if self._failed_for else 0
             await self._rest()
+
+    async def _recover(self) -> None:
+        """Finish or undo what an earlier process left, once it is known what pods hold."""
+        held = await self._held()
+        try:
+            async with self._node.driver:
+                found = await in_thread(self._dividing.recover, self._mig, held)
+        except Exception as error:  # noqa: BLE001 - it must not end the serving
+            logs.error("mig_recovery_failed", error=f"{type(error).__name__}: {error}")
+            found = ()
+        for each in found:
+            note = logs.event if each.outcome in {"finished", "undone"} else logs.error
+            note(
+                "mig_recovered",
+                journal=each.journal,
+                gpus=each.gpus,
+                outcome=each.outcome,
+                reason=each.reason or "none",
+            )
+        self._unfinished = frozenset()
+        self._withhold({})
+
+    async def _held(self, order: Order | None = None) -> Held:
+        """Return who holds what, once the kubelet says so and knows all its pods."""
+        said = "the kubelet does not say what its pods hold, or has just started"
+        if (ledger := await self._node.accounted()) is None:
+            logs.warning("mig_waits", reason=said)
+        while ledger is None:
+            if order is not None:
+                self._report(order, State.PENDING, Reason.KUBELET, said)
+            await asyncio.sleep(POLL_S)
+            ledger = await self._node.accounted()
+        return held_by(ledger)
+
+    def _withhold(self, reasons: Mapping[str, str]) -> None:
+        """Withhold these GPUs from the kubelet, beside those of an unfinished change."""
+        left = dict.fromkeys(self._unfinished, "an unfinished change of its MIG instances")
+        self._node.change({**left, **reasons})
 
     async def close(self) -> None:
         """Wait until a change that is under way has ended, but not for ever."""
@@ -190,7 +222,7 @@ class Orders:
 
     def _forget(self) -> None:
         """Take in that there is no order any more: the GPUs stay as they are."""
-        self._node.change({})
+        self._withhold({})
         self._say(None)
 
     async def _lead(self, order: Order) -> Reason | None:
@@ -206,7 +238,9 @@ class Orders:
                 await self._carry_out(order, assessment)
         except PlumblineError as error:
             return self._failed(order, error)
-        self._node.change({})
+        except Exception as error:  # noqa: BLE001 - one bad change must not end the serving
+            return self._failed(order, HardwareError(f"{type(error).__name__}: {error}"))
+        self._withhold({})
         self._report(order, State.SUCCESS, None, "the GPUs are divided so")
         return None
 
@@ -232,7 +266,7 @@ class Orders:
             if not concerned <= withheld:
                 # Looked at again before anything is done: an Allocate may have come between.
                 withheld = concerned
-                self._node.change(dict.fromkeys(concerned, f"being divided as {order.layout}"))
+                self._withhold(dict.fromkeys(concerned, f"being divided as {order.layout}"))
                 continue
             await self._clear_away(order, assessment)
             await self._pause(min(POLL_S, max(until_s - loop.time(), 0.0)))
@@ -240,7 +274,7 @@ class Orders:
 
     async def _assess(self, order: Order) -> Assessment:
         # The kubelet is asked each time: pods may have ended, or just been given something.
-        held = held_by(await self._node.accounted())
+        held = await self._held(order)
         async with self._node.driver:
             return await in_thread(
                 self._dividing.assess, order.mig, order.where, order.layout, held
@@ -280,7 +314,7 @@ class Orders:
 
     def _failed(self, order: Order, error: PlumblineError) -> Reason:
         reason = _reason(error)
-        self._node.change({})
+        self._withhold({})
         self._report(order, State.FAILED, reason, str(error))
         return reason
 

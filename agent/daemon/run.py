@@ -190,7 +190,7 @@ class Daemon:
         """Take in what an earlier instance left."""
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
-        await self._orders.recover()
+        await self._orders.take_in()
 
     async def _look_after_node(self) -> None:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pynvml
 
-from agent.discovery.faults import optional, translated
+from agent.discovery.faults import LOST, optional, translated
 from agent.discovery.gpus import parse_address, read_module_id
 from agent.discovery.mig import read_instances, read_processes, read_profiles
 from agent.model.inventory import PciAddress
@@ -64,12 +64,14 @@ def read_mig_gpus() -> tuple[MigReading, ...]:
 
 
 def _read_gpu(index: int, boards: _Boards) -> MigReading | None:
-    try:
-        gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = pynvml.nvmlDeviceGetUUID(gpu)
-    except pynvml.NVMLError_GpuIsLost:
-        return None
     with translated(f"reading how GPU {index} is divided"):
+        try:
+            gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = pynvml.nvmlDeviceGetUUID(gpu)
+        except pynvml.NVMLError as error:
+            if error.value in LOST:
+                return None
+            raise
         return _read(gpu, index, uuid, boards)
 
 

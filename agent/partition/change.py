@@ -42,11 +42,12 @@ def change(
     ``carry_out``), HardwareError.
     """
     with locked(folder, goal):
-        left = _unfinished(recover(folder, reset, mine=frozenset(goal)), goal)
+        given = held()
+        left = _unfinished(recover(folder, reset, given, mine=frozenset(goal)), goal)
         readings = read_mig_gpus()
-        outcomes = plan(readings, goal, held())
+        outcomes = plan(readings, goal, given)
         plans = feasible(outcomes, readings, may_reset=reset is not None)
-        carry_out(plans, readings, folder=folder, reset=reset, progress=progress)
+        carry_out(plans, readings, folder=folder, reset=reset, held=given, progress=progress)
         for each in left:
             each.end()
     return plans

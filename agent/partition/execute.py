@@ -13,6 +13,7 @@ from agent.partition.journal import Journal, Turn
 from agent.partition.reset import Reset
 from agent.partition.verbs import Hands
 from agent.planning.mig_division import Division
+from agent.planning.mig_holders import Held
 from agent.planning.mig_outcome import Blocked, Plan
 from agent.planning.mig_plan import plan_gpu
 from agent.planning.mig_steps import DestroyGpuInstance, MigStep
@@ -37,9 +38,12 @@ def carry_out(
     *,
     folder: Path,
     reset: Reset | None,
+    held: Held,
     progress: Progress = quiet,
 ) -> None:
     """Execute plans that were made from these readings; the GPUs are locked by the caller.
+
+    ``held`` is who was given what: undoing leaves that alone too.
 
     Raises BusyError when something turned out to be in use, RolledBackError when a Step failed:
     either way all is as it was, but for the UUIDs of what had to be made again. Raises
@@ -58,7 +62,7 @@ def carry_out(
     try:
         run(steps, journal, reset, progress)
     except (BusyError, HardwareError) as error:
-        undo(journal, reset, error)
+        undo(journal, reset, error, held)
     journal.end()
 
 
@@ -73,11 +77,11 @@ def run(
         hands.execute(step)
 
 
-def undo(journal: Journal, reset: Reset | None, why: BusyError | HardwareError) -> None:
+def undo(journal: Journal, reset: Reset | None, why: BusyError | HardwareError, held: Held) -> None:
     """Put every GPU of a journal back, and raise what became of it. Does not return."""
     try:
         journal.go_back(str(why))
-        lead_to(journal, reset, {turn.gpu: turn.before for turn in journal.turns})
+        lead_to(journal, reset, {turn.gpu: turn.before for turn in journal.turns}, held)
     except (BusyError, HardwareError) as second:
         raise HalfDoneError(
             f"{why}; undoing it failed as well: {second}. It is written down in {journal.path} and"
@@ -89,7 +93,7 @@ def undo(journal: Journal, reset: Reset | None, why: BusyError | HardwareError) 
     raise RolledBackError(f"{why}; everything was put back") from why
 
 
-def lead_to(journal: Journal, reset: Reset | None, goal: dict[str, Division]) -> None:
+def lead_to(journal: Journal, reset: Reset | None, goal: dict[str, Division], held: Held) -> None:
     """Lead every GPU of a journal to where it was or where it is to be, from wherever it is.
 
     Raises BusyError when what others hold or made is in the way, HardwareError.
@@ -99,11 +103,11 @@ def lead_to(journal: Journal, reset: Reset | None, goal: dict[str, Division]) ->
     for turn in journal.turns:
         if turn.gpu not in there:
             raise HardwareError(f"{turn.gpu}: it is gone, or has fallen off the bus")
-        steps += _steps_to(there[turn.gpu], turn, goal[turn.gpu])
+        steps += _steps_to(there[turn.gpu], turn, goal[turn.gpu], held)
     run(steps, journal, reset)
 
 
-def _steps_to(reading: MigReading, turn: Turn, goal: Division) -> tuple[MigStep, ...]:
+def _steps_to(reading: MigReading, turn: Turn, goal: Division, held: Held) -> tuple[MigStep, ...]:
     """Return the Steps that lead to a goal, and touch nothing that others made or hold.
 
     Raises BusyError when there are none.
@@ -113,8 +117,8 @@ def _steps_to(reading: MigReading, turn: Turn, goal: Division) -> tuple[MigStep,
         each for each in reading.instances if (each.profile, each.placement.start) not in ours
     ]
     uuids = [compute.uuid for each in foreign for compute in each.compute]
-    held = {uuid: (OTHERS,) for uuid in uuids if uuid is not None}
-    outcome = plan_gpu(mig_gpu(reading, held), goal)
+    theirs = {uuid: (OTHERS,) for uuid in uuids if uuid is not None}
+    outcome = plan_gpu(mig_gpu(reading, {**theirs, **held}), goal)
     if isinstance(outcome, Blocked):
         raise BusyError("; ".join(each.text for each in outcome.obstacles))
     if not isinstance(outcome, Plan):

@@ -10,6 +10,7 @@ from agent.partition.execute import lead_to
 from agent.partition.journal import Journal, journals, sweep
 from agent.partition.locks import locked
 from agent.partition.reset import Reset
+from agent.planning.mig_holders import Held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +25,11 @@ class Recovered:
 
 
 def recover(
-    folder: Path, reset: Reset | None, *, mine: frozenset[str] = frozenset()
+    folder: Path, reset: Reset | None, held: Held, *, mine: frozenset[str] = frozenset()
 ) -> tuple[Recovered, ...]:
     """Lead every GPU of an unfinished change to where it was to be, else to where it was.
 
-    ``mine`` are GPUs that the caller has locked.
+    ``held`` is who was given what: it is left alone. ``mine`` are GPUs that the caller has locked.
 
     What cannot be led either way stays written down and is tried again the next time. Raises
     HardwareError when a journal cannot be read.
@@ -36,12 +37,12 @@ def recover(
     if not folder.is_dir():
         return ()
     sweep(folder)
-    found = (_recover(path, folder, reset, mine) for path in journals(folder))
+    found = (_recover(path, folder, reset, held, mine) for path in journals(folder))
     return tuple(each for each in found if each is not None)
 
 
 def _recover(
-    path: Path, folder: Path, reset: Reset | None, mine: frozenset[str]
+    path: Path, folder: Path, reset: Reset | None, held: Held, mine: frozenset[str]
 ) -> Recovered | None:
     journal = Journal.read(path)
     if journal is None:
@@ -53,17 +54,17 @@ def _recover(
             fresh = Journal.read(path)
             if fresh is None:
                 return None
-            outcome, reason = _finish(fresh, reset)
+            outcome, reason = _finish(fresh, reset, held)
     except BusyError as error:
         outcome, reason = "waits", str(error)
     return Recovered(journal=path, gpus=gpus, outcome=outcome, reason=reason)
 
 
-def _finish(journal: Journal, reset: Reset | None) -> tuple[str, str | None]:
+def _finish(journal: Journal, reset: Reset | None, held: Held) -> tuple[str, str | None]:
     reason: str | None = None
     if not journal.back:
         try:
-            lead_to(journal, reset, {turn.gpu: turn.after for turn in journal.turns})
+            lead_to(journal, reset, {turn.gpu: turn.after for turn in journal.turns}, held)
         except (BusyError, HardwareError) as error:
             reason = str(error)
         else:
@@ -72,8 +73,14 @@ def _finish(journal: Journal, reset: Reset | None) -> tuple[str, str | None]:
     try:
         if reason is not None:
             journal.go_back(reason)
-        lead_to(journal, reset, {turn.gpu: turn.before for turn in journal.turns})
+        lead_to(journal, reset, {turn.gpu: turn.before for turn in journal.turns}, held)
     except (BusyError, HardwareError) as error:
         return "stuck", f"{reason}; {error}" if reason else str(error)
     journal.end()
     return "undone", reason
+
+
+def unfinished(folder: Path) -> tuple[str, ...]:
+    """Return the GPUs of which a change was begun and not ended, by UUID. Raises HardwareError."""
+    found = [Journal.read(path) for path in journals(folder)]
+    return tuple(turn.gpu for journal in found if journal for turn in journal.turns)

@@ -23,7 +23,7 @@ async def labelled_node(*, deadline="60s", evict=False, layout=None):
     """Yield a node with an agent on it that an API server knows, and that server."""
     server = ApiServer()
     try:
-        async with simulated_node() as node:
+        async with simulated_node(settled=True) as node:
             divide(node.machine, 0, "9:2", "9:2")
             mig = {"layouts": LAYOUTS, "drainDeadline": deadline, "evict": evict}
             if layout is not None:
@@ -137,7 +137,7 @@ async def test_without_leave_to_read_the_node_the_configuration_decides():
     server = ApiServer()
     server.refuse = lambda *_: (403, "forbidden", [])
     try:
-        async with simulated_node() as node:
+        async with simulated_node(settled=True) as node:
             mig = {"layouts": LAYOUTS, "layout": "small"}
             path = node.folder / "config.yaml"
             path.write_text(yaml.safe_dump({"version": "v1", "plumbline": {"mig": mig}}))

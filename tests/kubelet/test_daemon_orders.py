@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -89,7 +91,7 @@ def shapes(node, gpu):
 
 
 async def test_an_ordered_layout_is_carried_out_while_other_gpus_go_on():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         await start(node, None)
         await node.logged("devices_sent")
         before = messages(node, GPU)
@@ -111,7 +113,7 @@ async def test_an_ordered_layout_is_carried_out_while_other_gpus_go_on():
 
 
 async def test_pods_on_the_gpus_are_waited_for_and_nothing_new_comes_meanwhile():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         divide(node.machine, 0, "9:2", "9:2")
         await start(node, None)
         pod, (held,) = await admit(node, HALF, name="works")
@@ -136,7 +138,7 @@ async def test_pods_on_the_gpus_are_waited_for_and_nothing_new_comes_meanwhile()
 
 
 async def test_at_the_deadline_all_is_offered_again_as_it_was_and_tried_when_the_pod_has_ended():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         divide(node.machine, 0, "9:2", "9:2")
         await start(node, None)
         pod, _ = await admit(node, HALF, name="works")
@@ -157,7 +159,7 @@ async def test_at_the_deadline_all_is_offered_again_as_it_was_and_tried_when_the
 
 
 async def test_an_order_that_cannot_be_is_refused_and_the_next_one_taken():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         await start(node, "wrong")
         message = await reported(node, "failed", "refused")
         assert "no '3g.20gb', only" in message
@@ -169,7 +171,7 @@ async def test_an_order_that_cannot_be_is_refused_and_the_next_one_taken():
 
 
 async def test_taken_back_while_it_waits_everything_is_as_before():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         divide(node.machine, 0, "9:2", "9:2")
         await start(node, None)
         await admit(node, HALF, name="works")
@@ -187,7 +189,7 @@ async def test_taken_back_while_it_waits_everything_is_as_before():
 
 
 async def test_what_a_killed_process_left_is_finished_before_anything_is_offered():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         divide(node.machine, 0, "9:2")
         journals = node.machine / "var/lib/plumbline/mig"
         journals.mkdir(parents=True)
@@ -204,7 +206,7 @@ async def test_what_a_killed_process_left_is_finished_before_anything_is_offered
 
 
 async def test_killed_while_it_divides_the_next_start_ends_in_the_ordered_layout():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         path = write_config(node, "halves")
         dying = """
 import os, signal, pynvml
@@ -232,7 +234,7 @@ pynvml.nvmlGpuInstanceCreateComputeInstance = create
 
 
 async def test_a_gpu_that_needs_a_reset_is_reset_with_leave_and_watched_again_after_it():
-    async with simulated_node("dgx-a100") as node:
+    async with simulated_node("dgx-a100", settled=True) as node:
         path = node.folder / "config.yaml"
         mig = {
             "layout": "one",
@@ -252,7 +254,7 @@ async def test_a_gpu_that_needs_a_reset_is_reset_with_leave_and_watched_again_af
 
 
 async def test_the_command_line_knows_what_pods_hold():
-    async with simulated_node() as node:
+    async with simulated_node(settled=True) as node:
         divide(node.machine, 0, "9:2", "9:2")
         await start(node, None)
         _, (held,) = await admit(node, HALF, name="works")
@@ -266,3 +268,46 @@ async def test_the_command_line_knows_what_pods_hold():
         assert done.returncode == 4
         assert "is held by pod default/works" in done.stderr
         assert held in instances(node.machine, 0)
+
+
+def settle(node):
+    """Let the kubelet have been started long ago."""
+    long_ago = time.time() - 3600
+    os.utime(node.folder / "pod-resources" / "kubelet.sock", (long_ago, long_ago))
+
+
+async def test_nothing_is_divided_while_the_kubelet_may_not_know_its_pods():
+    async with simulated_node() as node:
+        await start(node, "halves")
+        await reported(node, "pending", "waiting-for-kubelet")
+        assert shapes(node, 0) == []
+        assert all(d.healthy for d in (await node.kubelet.devices(GPU)).values())
+
+        settle(node)
+        await node.kubelet.devices(HALF, lambda now: len(now) == 4, timeout_s=20)
+        assert await reported(node, "success")
+
+
+async def test_what_a_pod_was_given_is_left_alone_when_a_change_is_finished():
+    async with simulated_node(settled=True) as node:
+        divide(node.machine, 0, "9:2", "9:2")
+        process = await start(node, None)
+        _, (held,) = await admit(node, HALF, name="works")
+        process.kill()
+        await process.wait()
+        journals = node.machine / "var/lib/plumbline/mig"
+        journals.mkdir(parents=True, exist_ok=True)
+        half = [WantedInstance(profile=9, compute=(2,), start=at) for at in (0, 4)]
+        left = Journal.begin(journals, (Turn(gpu=node.uuid(0), before=tuple(half), after=()),))
+
+        await start(node, None)
+        await changed(node.folder, lambda: "mig_recovered" in node.log.read_text())
+
+        # It could not go forward, and was so before: undone.
+        assert held in instances(node.machine, 0)
+        assert shapes(node, 0) == [("3g.40gb", 0), ("3g.40gb", 4)]
+        now = await node.kubelet.devices(
+            HALF, lambda now: len(now) == 2 and all(d.healthy for d in now.values()), timeout_s=20
+        )
+        assert held in now
+        assert not left.path.exists()

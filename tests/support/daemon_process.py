@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,10 +113,11 @@ async def changed(folder, condition, *, timeout_s=10.0):
 
 
 @contextlib.asynccontextmanager
-async def simulated_node(profile="dgx-h100", *, rules=None, listening=True):
+async def simulated_node(profile="dgx-h100", *, rules=None, listening=True, settled=False):
     """Yield a Node; whatever was started on it is gone afterwards.
 
-    ``profile`` is a shipped one, or the file of a capture.
+    ``profile`` is a shipped one, or the file of a capture. A kubelet that is ``settled`` was
+    started long ago.
     """
     # Not tmp_path: a unix socket's path has 107 bytes, and memory makes thousands of small
     # files seven times faster than a disk.
@@ -127,6 +129,9 @@ async def simulated_node(profile="dgx-h100", *, rules=None, listening=True):
         (folder / "kubelet").mkdir()
         if listening:
             await node.kubelet.start()
+        if settled:
+            long_ago = time.time() - 3600
+            os.utime(folder / "pod-resources" / "kubelet.sock", (long_ago, long_ago))
         yield node
     finally:
         for process in node.processes:

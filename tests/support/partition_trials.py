@@ -176,7 +176,7 @@ class Trials:
             moments = Moments(at, die)
             watch_calls(moments)
             watch_disk(moments)
-            found = recover(self.journals, resetting.resetting(session))
+            found = recover(self.journals, resetting.resetting(session), {})
             moments.over()
         return {"outcomes": [each.outcome for each in found]}
 
