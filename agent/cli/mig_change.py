@@ -89,7 +89,9 @@ def apply(
     Example: plumbline mig apply -c all-balanced --machine /tmp/dgx
     """
     # Imported here: the other commands change nothing.
+    from agent.discovery.mig_gpus import read_mig_gpus  # noqa: PLC0415
     from agent.partition.change import change, journal_folder  # noqa: PLC0415
+    from agent.partition.nodes import make_nodes  # noqa: PLC0415
     from agent.partition.reset import resetting  # noqa: PLC0415
 
     with opened(machine, driver_root) as session:
@@ -102,6 +104,7 @@ def apply(
             reset=resetting(session) if allow_reset or found.allow_reset else None,
             progress=lambda step, *, number, of: _tell(step, names, number, of),
         )
+        make_nodes(session.machine, read_mig_gpus())
     answer = _print(found, done, output)
     if output is Format.TABLE:
         typer.echo(f"{answer.steps} steps done" if answer.steps else "nothing was to be done")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from agent.cluster.connection import ApiError, Connection
-from agent.cluster.node import Labels, NodeWatch, write_event, write_node
+from agent.cluster.node import Labels, NodeWatch, shortened, write_event, write_node
 from agent.cluster.pods import Evicted, evict
 from agent.daemon.orders import Report, State
 from agent.daemon.threads import in_thread
@@ -46,7 +46,7 @@ class ClusterLink:
         self._labels: Labels | None = None
         self._report: Report | None = None
         self._reported = asyncio.Event()
-        self._said: tuple[State, str | None] | None = None
+        self._said: tuple[str, State, str | None] | None = None
         self._ask_again_s: dict[str, float] = {}
         self._watch = NodeWatch(
             self._connection,
@@ -107,7 +107,7 @@ class ClusterLink:
         message = None
         if report is not None:
             labels = {STATE_LABEL: report.state, REASON: report.reason}
-            message = report.message if report.reason is not None else None
+            message = shortened(report.message) if report.reason is not None else None
         elif self._said is None:
             return
         await in_thread(
@@ -116,19 +116,22 @@ class ClusterLink:
         await self._write_event(report)
 
     async def _write_event(self, report: Report | None) -> None:
-        said = None if report is None else (report.state, report.reason)
-        if said == self._said or report is None:
-            self._said = said
+        said = None if report is None else (report.layout, report.state, report.reason)
+        news, self._said = said != self._said, said
+        if report is None or not news:
             return
-        await in_thread(
-            write_event,
-            self._connection,
-            self._node,
-            warning=report.state is State.FAILED,
-            reason=f"MigLayout{report.state.capitalize()}",
-            message=f"{report.layout}: {report.message}",
-        )
-        self._said = said
+        try:
+            await in_thread(
+                write_event,
+                self._connection,
+                self._node,
+                warning=report.state is State.FAILED,
+                reason=f"MigLayout{report.state.capitalize()}",
+                message=f"{report.layout}: {report.message}",
+            )
+        except ClusterError as error:
+            # The node says it too; an Event that comes later would only confuse.
+            logs.warning("cluster_event_failed", error=error)
 
     def _changed(self, labels: Labels) -> None:
         self._labels = labels

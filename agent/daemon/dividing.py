@@ -103,15 +103,19 @@ class Dividing:
 
     def carry_out(self, mig: Mig, goal: Goal, held: Callable[[], Held]) -> tuple[Plan, ...]:
         """Divide GPUs as wanted. Raises what ``agent.partition.change`` does."""
+        from agent.discovery.mig_gpus import read_mig_gpus  # noqa: PLC0415
         from agent.partition.change import change, journal_folder  # noqa: PLC0415
+        from agent.partition.nodes import make_nodes  # noqa: PLC0415
 
         with Session(self._machine) as session:
-            return change(
+            done = change(
                 goal,
                 folder=journal_folder(self._machine),
                 held=held,
                 reset=self._reset(session, mig),
             )
+            make_nodes(self._machine, read_mig_gpus())
+        return done
 
     def _reset(self, session: Session, mig: Mig) -> Reset | None:
         from agent.partition.reset import resetting  # noqa: PLC0415

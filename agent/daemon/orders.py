@@ -342,9 +342,13 @@ class Orders:
             case None:
                 await self._ordered.wait()
             case Reason.IN_USE | Reason.REFUSED:
-                # Not at every pod of a crowd: a look at the GPUs takes the driver's time.
+                # Not at every pod of a crowd: a look at the GPUs takes the driver's time. Nobody
+                # tells when a process has ended that is no pod's.
                 await self._pause(min(POLL_S * self._failures, BACK_OFF_S[0]))
-                await first_of(self._ordered, self._wake)
+                unheard_s = BACK_OFF_S[1] if self._failed_for is Reason.IN_USE else None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(unheard_s):
+                        await first_of(self._ordered, self._wake)
             case _:
                 await self._pause(BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1])
 

@@ -27,6 +27,8 @@ class MigReading:
     index: int
     uuid: str
     address: PciAddress
+    minor: int | None
+    """Number of its device node."""
     module_id: int | None
     model: str
     """Product name."""
@@ -88,6 +90,7 @@ def _read(gpu: Any, index: int, uuid: str, boards: _Boards) -> MigReading:  # no
         index=index,
         uuid=uuid,
         address=parse_address(bus.busId),
+        minor=optional(pynvml.nvmlDeviceGetMinorNumber, gpu),
         module_id=read_module_id(gpu),
         model=pynvml.nvmlDeviceGetName(gpu),
         device_id=bus.pciDeviceId,

@@ -57,7 +57,7 @@ def reset_gpu(machine: Machine, uuid: str) -> None:
     try:
         done = subprocess.run(  # noqa: S603 - the driver's own program, no shell
             command,
-            env=_environment(machine),
+            env=environment(machine),
             capture_output=True,
             text=True,
             errors="replace",
@@ -73,7 +73,7 @@ def reset_gpu(machine: Machine, uuid: str) -> None:
         )
 
 
-def _environment(machine: Machine) -> dict[str, str]:
+def environment(machine: Machine) -> dict[str, str]:
     """Return this process's environment, with the driver's library where it is found first."""
     library = None if machine.driver_root is None else find_library(machine.driver_root)
     folder = Path(machine.nvml_library).parent if library is None else library.parent

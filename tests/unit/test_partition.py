@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 from mig_machine import divide
 
+from agent.discovery.mig_gpus import MigReading
 from agent.model.errors import BusyError, ConfigError, HardwareError
-from agent.model.mig import WantedInstance
+from agent.model.inventory import PciAddress
+from agent.model.machine import Machine
+from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement, WantedInstance
 from agent.partition.journal import Journal, Turn
 from agent.partition.locks import locked
+from agent.partition.nodes import make_nodes
 from agent.simulation import machines
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
@@ -284,3 +288,46 @@ def test_locks_of_a_folder_that_is_no_folder_are_refused(tmp_path):
         locked(tmp_path / "file", ["GPU-1"]),
     ):
         pass
+
+
+def reading(*, instance):
+    """Make what is read of a GPU with an instance of these numbers; of a real driver, which makes
+    no device nodes by itself as the simulated one does."""
+    compute = ComputeInstance(id=0, profile=2, uuid="MIG-1")
+    placement = MigPlacement(start=0, size=4)
+    around = GpuInstance(id=instance, profile=9, placement=placement, compute=(compute,))
+    return MigReading(
+        index=0,
+        uuid="GPU-1",
+        address=PciAddress("0000:1b:00.0"),
+        minor=0,
+        module_id=1,
+        model="NVIDIA H100 80GB HBM3",
+        device_id=0x233010DE,
+        subsystem_id=0,
+        capable=True,
+        enabled=True,
+        pending=True,
+        needs_reset=False,
+        profiles=(),
+        instances=(around,),
+        processes=(),
+    )
+
+
+def test_nodes_that_are_missing_are_made_by_nvidia_smi(dgx):
+    smi, asked = dgx / "usr/bin/nvidia-smi", dgx / "asked"
+    smi.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    machine = Machine.simulated(dgx)
+
+    make_nodes(machine, [reading(instance=1)])
+    assert asked.read_text() == "-L\n"
+
+    divide(dgx, 0, "9:2")
+    asked.unlink()
+    # There are nodes of instance 2 now, which is where the driver puts the first half.
+    make_nodes(machine, [reading(instance=2)])
+    assert not asked.exists()
+
+    smi.unlink()
+    make_nodes(machine, [reading(instance=1)])
