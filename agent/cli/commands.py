@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agent import VERSION
-from agent.cli import inspect, machine, mig
+from agent.cli import inspect, machine, mig, sharing
 from agent.cli.demo import demo
 from agent.cli.explain import explain
 from agent.cli.fit import fit
@@ -27,6 +27,7 @@ app.command()(place)
 app.command()(explain)
 app.command()(fit)
 app.add_typer(mig.app, name="mig")
+app.add_typer(sharing.app, name="sharing")
 app.add_typer(machine.app, name="machine")
 app.command()(demo)
 

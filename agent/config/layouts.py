@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.config.mig import Counts, GpuSelector, LayoutEntry, Mig, PlacedInstance
+from agent.config.gpu_names import GpuSelector
+from agent.config.mig import Counts, LayoutEntry, Mig, PlacedInstance
 from agent.model.mig_names import ProfileName, parse_profile
 
 OWN_PATH = "plumbline.mig.layouts"

@@ -9,33 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from agent.config import conversion
-from agent.config.section import AbsolutePath, Duration, OneOrMany, Section, Words
-from agent.config.sharing import DeviceIndex, Pattern
+from agent.config.gpu_names import GpuSelector
+from agent.config.section import AbsolutePath, Duration, Section, Words
 from agent.model.mig_names import parse_profile, suggest_profile
 
-_HEX8 = "0x[0-9a-fA-F]{8}"
-DeviceFilter = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{_HEX8}(:{_HEX8})?\Z",
-        description="a PCI device id with its vendor, as in 0x233010DE, or with the subsystem's, "
-        "as in 0x233010DE:0x16C110DE",
-    ),
-]
-GpuUuid = Annotated[
-    str,
-    Meta(
-        pattern=r"^GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
-        description="the UUID of a GPU, as nvidia-smi -L prints it",
-    ),
-]
-BusAddress = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]\Z",
-        description="a PCI address, as in 0000:1b:00.0",
-    ),
-]
 LayoutName = Annotated[str, Meta(min_length=1, description="a layout's name")]
 ProfileText = Annotated[
     str,
@@ -44,21 +21,6 @@ ProfileText = Annotated[
 InstanceCount = Annotated[int, Meta(ge=0)]
 MemorySlice = Annotated[int, Meta(ge=0, le=63, description="a memory slice, a whole number")]
 Counts = dict[ProfileText, InstanceCount]
-
-
-class GpuSelector(Section, frozen=True, kw_only=True):
-    """Which GPUs: those that fit every key given. Without any key: all."""
-
-    model: OneOrMany[Pattern] | None = None
-    """Product names."""
-    index: OneOrMany[DeviceIndex] | None = None
-    """NVML indices."""
-    uuid: OneOrMany[GpuUuid] | None = None
-    pci_address: OneOrMany[BusAddress] | None = None
-    module_id: OneOrMany[DeviceIndex] | None = None
-    """Places on the baseboard, as ``nvidia-smi -q`` counts them."""
-    device_filter: OneOrMany[DeviceFilter] | None = None
-    """PCI device ids, as in mig-parted's files."""
 
 
 class PlacedInstance(Section, frozen=True, kw_only=True):

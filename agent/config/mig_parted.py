@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from agent.config.gpu_names import DeviceFilter, DeviceIndex, GpuSelector
 from agent.config.layouts import Entry, Layout, Wish, counted, own_layouts
-from agent.config.mig import (
-    Counts,
-    DeviceFilter,
-    GpuSelector,
-    LayoutName,
-    Mig,
-    count_faults,
-)
+from agent.config.mig import Counts, LayoutName, Mig, count_faults
 from agent.config.problems import Problem, refuse
 from agent.config.section import OneOrMany
-from agent.config.sharing import DeviceIndex
 from agent.config.sources import read_text
 
 if TYPE_CHECKING:

@@ -25,6 +25,10 @@ class MigStrategy(StrEnum):
     MIXED = "mixed"  # every MIG profile under a name of its own
 
 
+MPS_FOLDER = "/run/nvidia/mps"
+"""Where NVIDIA's charts have it; on memory, as what it is about ends with the boot."""
+
+
 class DiscoveryStrategy(StrEnum):
     """Where GPUs are looked for."""
 
@@ -120,7 +124,7 @@ class Flags(Section, frozen=True, kw_only=True):
     fail_on_init_error: bool = True
     """End when there is no driver; otherwise wait for one and offer nothing."""
     mps_root: AbsolutePath | None = None
-    """Host folder of the MPS daemon's pipes and shared memory."""
+    """Host folder of the pipes and logs of MPS daemons; None is /run/nvidia/mps."""
     nvidia_driver_root: AbsolutePath = "/"
     """Where the host has the driver installed."""
     nvidia_dev_root: AbsolutePath | None = None
@@ -142,6 +146,11 @@ class Flags(Section, frozen=True, kw_only=True):
     def dev_root(self) -> str:
         """Return where the host has the device nodes."""
         return self.nvidia_dev_root or self.nvidia_driver_root
+
+    @property
+    def mps_folder(self) -> str:
+        """Return where the host has the pipes and logs of MPS daemons."""
+        return self.mps_root or MPS_FOLDER
 
 
 class Imex(Section, frozen=True, kw_only=True):

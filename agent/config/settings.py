@@ -64,7 +64,7 @@ SETTINGS: tuple[Setting, ...] = (
         "flags.mpsRoot",
         "--mps-root",
         "MPS_ROOT",
-        "Host folder of the MPS daemon's pipes and shared memory.",
+        "Host folder of the pipes and logs of MPS daemons; unset means /run/nvidia/mps.",
         metavar="DIR",
     ),
     _row(

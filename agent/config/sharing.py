@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from agent.config.gpu_names import UUID, DeviceIndex, GpuNames, Pattern
 from agent.config.section import Section
 
 PREFIX = "nvidia.com/"
@@ -23,24 +25,21 @@ ResourceName = Annotated[
     ),
 ]
 
-Pattern = Annotated[
-    str, Meta(min_length=1, description="a pattern for a product name, where * stands for anything")
-]
-
-_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 DeviceName = Annotated[
     str,
     Meta(
-        pattern=rf"^([0-9]+(:[0-9]+)?|(GPU|MIG)-{_UUID}|MIG-GPU-{_UUID}/[0-9]+/[0-9]+)\Z",
+        pattern=rf"^([0-9]+(:[0-9]+)?|(GPU|MIG)-{UUID}|MIG-GPU-{UUID}/[0-9]+/[0-9]+)\Z",
         description="a GPU index, gpu:mig index, or a UUID",
     ),
 ]
-DeviceIndex = Annotated[int, Meta(ge=0)]
 DeviceCount = Annotated[int, Meta(ge=1)]
+PerPod = Annotated[int, Meta(ge=1)]
+Weight = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 Replicas = Annotated[int, Meta(ge=2, description="a whole number, 2 or more")]
 
-MPS_MAX_REPLICAS = 48
-"""Clients of one MPS server on compute capability 7.5 and later; 16 before."""
+
+MPS_MOST_CLIENTS = 60
+"""Clients of one GPU under MPS since CUDA 13.1; 48 before (NVIDIA's MPS documentation)."""
 
 
 def full_name(name: str) -> str:
@@ -63,24 +62,46 @@ class Resources(Section, frozen=True, kw_only=True):
     mig: tuple[Resource, ...] = ()
 
 
-class ReplicatedResource(Section, frozen=True, kw_only=True):
+class TimeSlice(StrEnum):
+    """How long a process computes before it is another one's turn, in the driver's words."""
+
+    DEFAULT = "default"
+    SHORT = "short"
+    MEDIUM = "medium"
+    LONG = "long"
+
+
+class SharedResource(Section, frozen=True, kw_only=True):
     """One resource whose devices are offered several times each."""
 
     name: ResourceName
     replicas: Replicas
     """How often each device is offered."""
     rename: ResourceName | None = None
-    devices: Literal["all"] | DeviceCount | tuple[DeviceIndex | DeviceName, ...] = "all"
-    """Which devices: all, the first so many, or a list."""
+    devices: Literal["all"] | DeviceCount | tuple[DeviceIndex | DeviceName, ...] | GpuNames = "all"
+    """Which devices: all, the first so many, a list, or those of certain GPUs."""
+    max_shared_per_pod: PerPod | None = None
+    """How many Replicas a container may ask for. None: as many as there are, or one
+    (``failRequestsGreaterThanOne``)."""
+    distinct_gpus: bool = False
+    """Refuse a container that asks for several Replicas and would get two of one device."""
 
 
-class SharedResources(Section, frozen=True, kw_only=True):
-    """``sharing.timeSlicing`` or ``sharing.mps``."""
+class TimeSlicedResource(SharedResource, frozen=True, kw_only=True):
+    """One resource whose devices take turns."""
 
-    resources: Annotated[
-        tuple[ReplicatedResource, ...],
-        Meta(min_length=1, description="a list of at least one resource"),
-    ]
+    time_slice: TimeSlice | None = None
+    """What the driver is told; None: it is left as it is."""
+
+
+class MpsResource(SharedResource, frozen=True, kw_only=True):
+    """One resource whose devices are shared through MPS."""
+
+    weights: tuple[Weight, ...] | None = None
+    """What each Replica of a device gets of it, in proportion; None: all the same."""
+
+
+class _Shared(Section, frozen=True, kw_only=True):
     rename_by_default: bool = False
     """Offer shared devices as ``<name>.shared``."""
     fail_requests_greater_than_one: bool | None = None
@@ -88,8 +109,36 @@ class SharedResources(Section, frozen=True, kw_only=True):
     false under time-slicing, true under MPS."""
 
 
+class TimeSlicing(_Shared, frozen=True, kw_only=True):
+    """``sharing.timeSlicing``."""
+
+    resources: Annotated[
+        tuple[TimeSlicedResource, ...],
+        Meta(min_length=1, description="a list of at least one resource"),
+    ]
+
+
+class Mps(_Shared, frozen=True, kw_only=True):
+    """``sharing.mps``."""
+
+    resources: Annotated[
+        tuple[MpsResource, ...],
+        Meta(min_length=1, description="a list of at least one resource"),
+    ]
+
+
+SharedResources = TimeSlicing | Mps
+
+
 class Sharing(Section, frozen=True, kw_only=True):
     """``sharing``: at most one of the two."""
 
-    time_slicing: SharedResources | None = None
-    mps: SharedResources | None = None
+    time_slicing: TimeSlicing | None = None
+    mps: Mps | None = None
+
+    @property
+    def section(self) -> tuple[str, SharedResources] | None:
+        """Return the one of the two that is in force, with its path; None: nothing is shared."""
+        if self.mps is not None:
+            return "sharing.mps", self.mps
+        return None if self.time_slicing is None else ("sharing.timeSlicing", self.time_slicing)

@@ -27,6 +27,7 @@ from agent.ledger.ledger import Account, Ledger
 from agent.model.errors import DriverReplacedError, NoDriverError, PlumblineError
 from agent.model.machine import Machine
 from agent.planning.health import Health
+from agent.planning.mps import NOTHING_SERVED, Served
 from agent.planning.snapshot import Snapshot, build_snapshot
 from agent.telemetry import logs
 
@@ -90,6 +91,7 @@ class Node:
         """Held by whoever reads the node or divides its GPUs: never both at once."""
         self._health = Health()
         self._changing: Mapping[str, str] = {}
+        self._served = NOTHING_SERVED
         self._unplaced: list[XidEvent] = []
         self._settling = False
         self._stirred = asyncio.Event()
@@ -160,6 +162,14 @@ class Node:
             self._swap(self.snapshot.with_state(self._health, self.ledger, changing=changing))
         if changing != reasons:
             self.refresh()
+
+    def serve(self, served: Served) -> None:
+        """Take in which GPUs MPS daemons serve from now on."""
+        if served == self._served:
+            return
+        self._served = served
+        if self.snapshot is not None:
+            self._swap(self.snapshot.with_state(self._health, self.ledger, served=served))
 
     async def accounted(self) -> Ledger | None:
         """Ask the kubelet who holds what; None while it does not say, or may not know it yet."""
@@ -316,7 +326,9 @@ class Node:
         await self._prepared(ready)
         # What changes now, and what did when the look began: the look may not have seen its end.
         changing = {**ready.changing, **self._changing}
-        self._swap(ready.with_state(self._health, self.ledger, changing=changing))
+        self._swap(
+            ready.with_state(self._health, self.ledger, changing=changing, served=self._served)
+        )
         self._place_xids()
 
     async def _found(self) -> Snapshot:
@@ -337,7 +349,12 @@ class Node:
             slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
             try:
                 return await in_thread(
-                    self._read, self._config, self._health, self.snapshot, self._changing
+                    self._read,
+                    self._config,
+                    self._health,
+                    self.snapshot,
+                    self._changing,
+                    self._served,
                 )
             finally:
                 slow.cancel()
@@ -348,6 +365,7 @@ class Node:
         health: Health,
         previous: Snapshot | None,
         changing: Mapping[str, str],
+        served: Served,
     ) -> Snapshot:
         try:
             inventory = self._lookout.look(config)
@@ -360,6 +378,7 @@ class Node:
             health.with_driver_fault(None),
             previous=previous,
             changing=changing,
+            served=served,
         )
         return _with_sharing_that_fits(ready, previous)
 
@@ -397,7 +416,7 @@ def _with_sharing_that_fits(ready: Snapshot, previous: Snapshot | None) -> Snaps
     Raises ConfigError when it has not fitted from the start. What fitted once and does no more,
     because a GPU is gone, is left out.
     """
-    unfit = ready.catalog.unfit
+    unfit = ready.catalog.shared.unfit
     if not unfit:
         return ready
     if previous is None:
@@ -405,7 +424,7 @@ def _with_sharing_that_fits(ready: Snapshot, previous: Snapshot | None) -> Snaps
     said = "; ".join(f"{each.path}: {each.message}" for each in unfit)
     before = ready.config if previous is None else previous.config
     if before.sharing == ready.config.sharing:
-        if previous is None or previous.catalog.unfit != unfit:
+        if previous is None or previous.catalog.shared.unfit != unfit:
             logs.warning("sharing_unfit", problems=said, doing="offering those devices whole")
         return ready
     logs.error("config_refused", why="sharing", error=said, doing="keeping the previous sharing")

@@ -23,6 +23,7 @@ from agent.daemon.config_watch import changes
 from agent.daemon.dividing import Dividing
 from agent.daemon.node import Node
 from agent.daemon.orders import Orders
+from agent.daemon.shared_gpus import SharedGpus
 from agent.daemon.threads import in_thread
 from agent.daemon.windows import Windows
 from agent.discovery.library import simulated_machine
@@ -108,9 +109,15 @@ class Daemon:
             ),
             observer=LogObserver(restarted=self._node.kubelet_restarted),
         )
+        self._sharing = SharedGpus(self._machine, resolved.config.flags, node=self._node)
         self._windows = Windows(
             resolved.config.plumbline,
-            Inquiries(decisions=self._decisions, catch_up=self._afterwards.catch_up),
+            Inquiries(
+                decisions=self._decisions,
+                catch_up=self._afterwards.catch_up,
+                slice_fault=self._sharing.slice_fault,
+                mps_pid=self._sharing.mps_pid,
+            ),
             state=lambda: (self._node.snapshot, self._node.ledger),
             path=self._machine.path,
         )
@@ -132,7 +139,7 @@ class Daemon:
     @property
     def left_thread_behind(self) -> bool:
         """True when a thread could not be stopped because something below it hangs."""
-        return self._node.left_behind or self._orders.left_behind
+        return any(each.left_behind for each in (self._node, self._orders, self._sharing))
 
     async def serve(self) -> int:
         """Serve until SIGTERM or SIGINT."""
@@ -175,7 +182,7 @@ class Daemon:
     async def _close_node(self) -> None:
         if self._cluster:
             self._cluster.close()
-        await self._orders.close()
+        await asyncio.gather(self._orders.close(), self._sharing.close())
         await self._node.close()
 
     async def _take_over_and_serve(self) -> None:
@@ -184,13 +191,20 @@ class Daemon:
         await self._take_in()
         self._in_charge.set()
         also = [self._cluster.run()] if self._cluster else []
-        await asyncio.gather(self._plugins.run(), self._windows.run(), self._orders.run(), *also)
+        await asyncio.gather(
+            self._plugins.run(),
+            self._windows.run(),
+            self._orders.run(),
+            self._sharing.run(),
+            *also,
+        )
 
     async def _take_in(self) -> None:
         """Take in what an earlier instance left."""
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
         await self._orders.take_in()
+        await self._sharing.take_in()
 
     async def _look_after_node(self) -> None:
         try:
@@ -239,6 +253,7 @@ class Daemon:
         )
         self._plugins.offer(offered_devices(snapshot.catalog))
         self._orders.stirred()
+        self._sharing.stirred()
 
     def _ordered(self, layout: str | None) -> None:
         self._orders.labelled(layout)
@@ -251,6 +266,7 @@ class Daemon:
         if held != self._held:
             self._held = held
             self._orders.stirred()
+            self._sharing.stirred()
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()

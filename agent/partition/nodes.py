@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
 
 from agent.discovery.device_nodes import DeviceNodes
 from agent.discovery.mig_gpus import MigReading
+from agent.model.errors import HardwareError
 from agent.model.machine import Machine
 from agent.model.mig import Partition
-from agent.partition.reset import environment, find_program
+from agent.partition.programs import SMI, run_program
 from agent.telemetry import logs
 
 # It lists the GPUs, and for that opens them: no longer than any look at the node.
@@ -24,19 +24,9 @@ def make_nodes(machine: Machine, readings: Iterable[MigReading]) -> None:
     """
     if not any(_lacks(machine, each) for each in readings):
         return
-    program = find_program(machine)
-    if program is None:
-        logs.warning("mig_nodes_missing", reason="no nvidia-smi below the driver root to make them")
-        return
     try:
-        subprocess.run(  # noqa: S603 - the driver's own program, no shell
-            [str(program), "-L"],
-            env=environment(machine),
-            capture_output=True,
-            timeout=_LONGEST_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
+        run_program(machine, SMI, ["-L"], longest_s=_LONGEST_S)
+    except HardwareError as error:
         logs.warning("mig_nodes_missing", reason=f"nvidia-smi made none: {error}")
 
 

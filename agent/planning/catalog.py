@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from agent.config.schema import Flags
@@ -12,8 +12,9 @@ from agent.ledger.ledger import Allocation, Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig_instance import Device, MigInstance, parent_of
 from agent.planning.health import Health
+from agent.planning.mps import NOTHING_SERVED, MpsSet, Served, plan_sets
 from agent.planning.reasons import Faults, Holdings
-from agent.planning.sharing import Shares, Unfit, share, with_replicas
+from agent.planning.sharing import SharedDevices, share, with_replicas
 from agent.planning.strategy import (
     GPU_RESOURCE,
     Former,
@@ -58,10 +59,10 @@ class Catalog:
     resources: Mapping[str, tuple[OfferedDevice, ...]]
     left_out: tuple[LeftOut, ...] = ()
     """GPUs of which nothing is offered, with the reasons."""
-    unfit: tuple[Unfit, ...] = ()
-    """What is asked for in ``sharing`` and does not fit this node: left out."""
-    most: Mapping[str, int] = field(default_factory=dict)
-    """How many devices a container may ask for, by resource, where that is limited."""
+    shared: SharedDevices = SharedDevices(by_device={})  # noqa: RUF009 - a value
+    """How devices are shared, and what does not fit this node of what was asked for."""
+    mps_sets: tuple[MpsSet, ...] = ()
+    """The MPS daemons that this takes."""
     withheld: frozenset[str] = frozenset()
     """UUIDs of devices that a container holds and the kubelet takes for free: under a resource
     name that they had before, as a part or as the whole, or because the kubelet has forgotten
@@ -72,13 +73,13 @@ class Catalog:
         return next((d for d in self.resources.get(resource, ()) if d.id == device), None)
 
     def is_divided(self, resource: str) -> bool:
-        """Return True for a resource of shares: replicas of GPUs, or MIG instances.
+        """Return True for a resource that has shares: replicas of GPUs, or MIG instances.
 
         What can be given decides: beside it may stand what only containers still hold.
         """
         devices = self.resources.get(resource, ())
-        first = next((device for device in devices if device.healthy), None)
-        return any(each.is_share for each in ((first,) if first else devices))
+        healthy = [device for device in devices if device.healthy]
+        return any(each.is_share for each in healthy or devices)
 
     def parents(self, resource: str) -> dict[str, str]:
         """Return the GPU behind every device of a resource."""
@@ -96,6 +97,7 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     departed: Iterable[Gpu] = (),
     destroyed: Iterable[MigInstance] = (),
     changing: Mapping[str, str] = MappingProxyType({}),
+    served: Served = NOTHING_SERVED,
 ) -> Catalog:
     """Return what the node offers.
 
@@ -117,15 +119,18 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
 
     ``changing`` are GPUs that are being divided anew, by UUID, each with the reason: unhealthy
     until that is over, which keeps the kubelet from choosing them, and pods where they are.
+    ``served`` says which GPUs MPS daemons serve: what is to be shared through MPS is unhealthy
+    until one does, and what is not as long as one does.
     """
     gone, ended = tuple(departed), tuple(destroyed)
     wanted, known = sharing or Sharing(), ledger or Ledger()
     judged = judge((*inventory.gpus, *gone), flags.mig_strategy, names)
-    shares = share([each for each in judged if isinstance(each, Named)], wanted)
+    named = [each for each in judged if isinstance(each, Named)]
+    shares = share(named, wanted, inventory.cuda_version)
     verdicts = list(with_replicas(judged, shares))
     absent = frozenset(gpu.uuid for gpu in gone)
     faults = Faults(health=health, flags=flags, absent=absent, changing=changing)
-    offers = _Offers(inventory, faults, Holdings(known, ended))
+    offers = _Offers(inventory, faults, Holdings(known, ended), shares, served)
     for verdict in (*verdicts, *_destroyed(ended, flags, names)):
         offers.take_in(verdict)
     for allocation in _otherwise_shared(known, shares, offers.resources):
@@ -135,8 +140,8 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     return Catalog(
         resources=_in_order(resources),
         left_out=tuple(verdict for verdict in verdicts if isinstance(verdict, LeftOut)),
-        unfit=shares.unfit,
-        most=_most(wanted, shares),
+        shared=shares,
+        mps_sets=plan_sets(inventory.gpus, shares.by_device),
         withheld=frozenset(offers.withheld),
     )
 
@@ -144,12 +149,21 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
 class _Offers:
     """Gathers what is offered, device by device."""
 
-    def __init__(self, inventory: Inventory, faults: Faults, holdings: Holdings) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        faults: Faults,
+        holdings: Holdings,
+        shares: SharedDevices,
+        served: Served,
+    ) -> None:
         self.resources: dict[str, list[OfferedDevice]] = {}
         self.withheld: set[str] = set()
         self._inventory = inventory
         self._faults = faults
         self._holdings = holdings
+        self._shares = shares
+        self._served = served
         self._reasons: dict[str, str | None] = {}
         self._devices: dict[str, Device] = {}
 
@@ -172,9 +186,14 @@ class _Offers:
     def _fault(self, device: Device) -> str | None:
         """Return what is wrong with a device: the same for all of its Replicas."""
         if device.uuid not in self._reasons:
-            self._reasons[device.uuid] = self._faults.of(device)
+            self._reasons[device.uuid] = self._faults.of(device) or self._service(device)
             self._devices[device.uuid] = device
         return self._reasons[device.uuid]
+
+    def _service(self, device: Device) -> str | None:
+        share = self._shares.by_device.get(device.uuid)
+        by_mps = share is not None and share.by_mps
+        return self._served.reason(parent_of(device).uuid, by_mps=by_mps)
 
     def _held(self, named: Named) -> str | None:
         held = self._holdings.unknown_to_kubelet(named.device, named.resource, named.id)
@@ -188,7 +207,7 @@ class _Offers:
 
 
 def _otherwise_shared(
-    ledger: Ledger, shares: Shares, resources: Mapping[str, Iterable[OfferedDevice]]
+    ledger: Ledger, shares: SharedDevices, resources: Mapping[str, Iterable[OfferedDevice]]
 ) -> list[Allocation]:
     """Return what is held of devices that were shared otherwise when it was given."""
     offered = {(name, each.id) for name, devices in resources.items() for each in devices}
@@ -198,13 +217,6 @@ def _otherwise_shared(
         if (each.resource, each.device) not in offered
         and (each.device != each.gpu or each.gpu in shares.by_device)
     ]
-
-
-def _most(sharing: Sharing, shares: Shares) -> Mapping[str, int]:
-    slicing = sharing.time_slicing
-    if slicing is None or not slicing.fail_requests_greater_than_one:
-        return {}
-    return {each.resource: 1 for each in shares.by_device.values()}
 
 
 def _in_order(

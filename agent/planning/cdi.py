@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ from agent.model.errors import HardwareError
 from agent.model.inventory import FeatureNodes, Gpu
 from agent.model.mig_instance import Device, MigInstance, parent_of, whole_and_parts
 from agent.model.mig_names import MigSuffix
+from agent.planning.mps import Door
+from agent.planning.mps_clients import door_env, door_mounts
 
 VENDOR = "k8s.device-plugin.nvidia.com"
 """Upstream's, so that one agent can take over from the other on a node."""
@@ -35,6 +37,7 @@ class CdiClass(StrEnum):
     GDS = "gds"
     MOFED = "mofed"
     GDRCOPY = "gdrcopy"
+    MPS = "mps"
 
 
 class HookName(StrEnum):
@@ -243,6 +246,15 @@ def node_spec(
     return _document(cdi_class, [{"name": ALL, "containerEdits": edits}], {})
 
 
+def mps_spec(doors: Mapping[str, Door]) -> dict[str, object] | None:
+    """Return the specification of class ``mps``: how to reach the daemon that serves a GPU.
+
+    ``doors`` has it by UUID. None when no GPU is shared through MPS.
+    """
+    devices = [_mps_device(uuid, door) for uuid, door in sorted(doors.items())]
+    return _document(CdiClass.MPS, devices, {}) if devices else None
+
+
 def encode(document: dict[str, object]) -> bytes:
     """Return a document as the bytes of its file: equal documents, equal bytes."""
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
@@ -275,6 +287,15 @@ def _minimum_version(devices: list[dict[str, object]], common: dict[str, object]
 
 def _device(name: str, nodes: Sequence[str], root: Root) -> dict[str, object]:
     return {"name": device_name(name), "containerEdits": _edits(nodes, root)}
+
+
+def _mps_device(uuid: str, door: Door) -> dict[str, object]:
+    mounts = [
+        {"hostPath": host, "containerPath": inside, "options": ["rw", "nosuid", "nodev", "rbind"]}
+        for inside, host in door_mounts(door).items()
+    ]
+    env = [f"{name}={value}" for name, value in door_env(door).items()]
+    return {"name": device_name(uuid), "containerEdits": {"env": env, "mounts": mounts}}
 
 
 def _edits(nodes: Sequence[str], root: Root) -> dict[str, object]:

@@ -13,6 +13,7 @@ from agent.config.schema import DeviceIdStrategy, DeviceListStrategy, Flags
 from agent.model.errors import HardwareError
 from agent.model.mig_instance import Device, MigInstance, parent_of
 from agent.planning.cdi import ALL, CdiClass, index_of, nodes_of, qualified_name
+from agent.planning.mps_clients import Client, door_env, door_mounts
 
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 MOUNTED_LIST = "/var/run/nvidia-container-devices"
@@ -60,10 +61,16 @@ class Offer:
 
 
 def list_devices(
-    devices: Iterable[Device], flags: Flags, offer: Offer, *, request_id: Callable[[], str]
+    devices: Iterable[Device],
+    flags: Flags,
+    offer: Offer,
+    *,
+    request_id: Callable[[], str],
+    client: Client | None = None,
 ) -> DeviceList:
     """Return the answer for a container that gets these devices; each counts once.
 
+    ``client`` is what it needs to share them through MPS.
     ``request_id`` returns what makes the annotation key unique, a UUID; called where there is one.
     Raises HardwareError when a device has to be given by its device nodes and lacks one.
     """
@@ -72,10 +79,21 @@ def list_devices(
     names = _names(chosen, flags.plugin.device_id_strategy)
     mounted = DeviceListStrategy.VOLUME_MOUNTS in strategies
     cdi_names = _cdi_names(chosen, names, flags, offer) if flags.plugin.uses_cdi else ()
+    by_cdi = _only_cdi(flags)
+    if client is not None and by_cdi:
+        cdi_names = (*cdi_names, qualified_name(CdiClass.MPS, client.gpu))
+    door = None if client is None or by_cdi else client.door
     annotated = DeviceListStrategy.CDI_ANNOTATIONS in strategies
     return DeviceList(
-        envs=_envs(names, flags),
-        mounts=tuple(_mount(name) for name in names) if mounted else (),
+        envs={
+            **_envs(names, flags),
+            **(door_env(door) if door else {}),
+            **(client.limits if client else {}),
+        },
+        mounts=(
+            *(_mount(name) for name in names if mounted),
+            *(_folder(*each) for each in (door_mounts(door).items() if door else ())),
+        ),
         device_nodes=_device_nodes(chosen, flags, offer),
         annotations=_annotation(cdi_names, flags, request_id()) if annotated and cdi_names else {},
         cdi_devices=cdi_names if DeviceListStrategy.CDI_CRI in strategies else (),
@@ -148,6 +166,10 @@ def _envs(names: Sequence[str], flags: Flags) -> dict[str, str]:
 
 def _mount(name: str) -> Mount:
     return Mount(container_path=f"{MOUNTED_LIST}/{name}", host_path="/dev/null", read_only=False)
+
+
+def _folder(inside: str, host: str) -> Mount:
+    return Mount(container_path=inside, host_path=host, read_only=False)
 
 
 def _device_nodes(devices: Sequence[Device], flags: Flags, offer: Offer) -> tuple[DeviceNode, ...]:

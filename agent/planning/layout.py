@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent.config.conversion import nearest
 from agent.config.layouts import Entry, Layout, Wish
 from agent.config.problems import Problem
+from agent.planning.gpu_selection import is_for_this_node, names_gpus, select, unknown_names
 from agent.planning.layout_model import (
     Divided,
     DivisibleGpu,
@@ -17,7 +18,6 @@ from agent.planning.layout_model import (
     Wanted,
     kinds_of,
 )
-from agent.planning.layout_selection import is_for_this_node, names_gpus, select, unknown_names
 from agent.planning.layout_wishes import describe, divide
 
 

@@ -7,23 +7,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from agent.config.problems import Problem
-from agent.model.inventory import PciAddress
 from agent.model.mig import GpuInstanceProfile, WantedInstance
+from agent.planning.gpu_selection import NamedGpu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DivisibleGpu:
+class DivisibleGpu(NamedGpu):
     """A GPU, as far as layouts look at it."""
 
-    index: int
-    uuid: str
-    address: PciAddress
-    module_id: int | None
-    model: str
-    """Product name."""
-    device_id: int | None
-    """PCI device id above the vendor's: 0x233010DE."""
-    subsystem_id: int | None
     capable: bool
     """Whether it can do MIG."""
     profiles: tuple[GpuInstanceProfile, ...]

@@ -32,22 +32,24 @@ def prefer(
     ``nics_taken`` are NICs that other containers were given.
     """
     free = free_gpus(snapshot.catalog, ledger)
-    if snapshot.catalog.is_divided(resource):
+    offered = _of_one_kind(snapshot, available, must_include, size)
+    if snapshot.catalog.is_divided(resource) and _has_shares(snapshot, offered):
         parents = shares_of(snapshot, resource)
         request = ShareRequest(
-            available=tuple(available),
+            available=offered,
             must_include=tuple(must_include),
             size=size,
             parents=parents,
             held=ledger.held & parents.keys(),
             free_gpus=free,
             policy=share_policy(snapshot, resource),
+            apart=_apart(snapshot, resource),
             instances=snapshot.instances,
         )
         return choose_shares(snapshot.placement, request)
     return snapshot.placement.choose(
         Request(
-            available=tuple(available),
+            available=offered,
             must_include=tuple(must_include),
             size=size,
             free=free,
@@ -56,6 +58,37 @@ def prefer(
             rails_taken=rails_taken(snapshot, available, nics_taken),
         )
     )
+
+
+def _of_one_kind(
+    snapshot: Snapshot, available: Sequence[str], must_include: Sequence[str], size: int
+) -> tuple[str, ...]:
+    """Return what a container is to get its devices from, where shares and GPUs have one name.
+
+    Who asks for one device gets a share: a GPU that stays whole can still be part of a larger
+    set. Who asks for several gets whole ones, as long as there are so many.
+    """
+    gpus = {gpu.uuid for gpu in snapshot.inventory.gpus}
+    whole = tuple(id_ for id_ in available if id_ in gpus)
+    if not whole or len(whole) == len(available):
+        return tuple(available)
+    if size == 1 and not must_include:
+        return tuple(id_ for id_ in available if id_ not in gpus)
+    return whole if len(whole) >= size and gpus.issuperset(must_include) else tuple(available)
+
+
+def _has_shares(snapshot: Snapshot, offered: Collection[str]) -> bool:
+    return not {gpu.uuid for gpu in snapshot.inventory.gpus}.issuperset(offered)
+
+
+def _apart(snapshot: Snapshot, resource: str) -> bool:
+    """Return True where Replicas of one container are to be those of different GPUs."""
+    if is_mig(snapshot, resource):
+        return False
+    shares = snapshot.catalog.shared.by_device.values()
+    distinct = any(each.distinct for each in shares if each.resource == resource)
+    policy = snapshot.config.plumbline.placement.policy_of(resource)
+    return distinct or policy is PlacementPolicy.SPREAD
 
 
 def rails_wanted(config: Config, size: int) -> int:

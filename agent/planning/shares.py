@@ -31,6 +31,8 @@ class ShareRequest:
     free_gpus: tuple[str, ...] = ()
     """GPUs of which nothing is held, for what is said of what stays free."""
     policy: SharePolicy = SharePolicy.DISTRIBUTED
+    apart: bool = False
+    """Take no more of one GPU than the others make necessary."""
     instances: Mapping[str, MigInstance] = field(default_factory=dict)
     """The shares that are MigInstances, by UUID, taken ones too."""
 
@@ -73,13 +75,15 @@ class _Counts:
                     found[rank] += 1
             return tuple(found)
 
+        free, musts = count(offered), count(must)
+        size = max(0, request.size - sum(table.rank(parents.get(m, "")) is None for m in must))
         return cls(
-            free=count(offered),
+            free=_apart(free, musts, size) if request.apart else free,
             # What is offered is free, whatever is still written down about it.
             held=count(set(request.held) - offered),
             total=count({*parents, *offered}),
-            must=count(must),
-            size=max(0, request.size - sum(table.rank(parents.get(m, "")) is None for m in must)),
+            must=musts,
+            size=size,
         )
 
     def choose(self, table: PlacementTable, policy: SharePolicy) -> ShareChoice:
@@ -95,6 +99,15 @@ class _Counts:
     def without(self, rank: int) -> _Counts:
         """Return the same request with nothing on offer of one GPU."""
         return replace(self, free=tuple(0 if i == rank else n for i, n in enumerate(self.free)))
+
+
+def _apart(free: Sequence[int], must: Sequence[int], size: int) -> tuple[int, ...]:
+    """Return so much of each GPU as it takes for a size, the same of all that have it."""
+    for most in range(1, max(free, default=0)):
+        capped = tuple(min(n, max(most, least)) for n, least in zip(free, must, strict=True))
+        if sum(capped) >= size:
+            return capped
+    return tuple(free)
 
 
 def _pick(table: PlacementTable, counts: Sequence[int], request: ShareRequest) -> list[str]:

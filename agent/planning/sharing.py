@@ -1,7 +1,7 @@
 """Which devices are offered several times each, and under which names. Pure.
 
-``sharing.timeSlicing``: an entry names a resource and, where it does not mean all of it, which of
-its devices. NVIDIA's device plugin reads the names and selections and then drops them.
+An entry of ``sharing`` names a resource and, where it does not mean all of it, which of its
+devices. NVIDIA's device plugin reads the names and selections and then drops them.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.config.conversion import nearest
-from agent.config.sharing import ReplicatedResource, SharedResources, Sharing, full_name
+from agent.config.gpu_names import GpuNames
+from agent.config.sharing import (
+    MpsResource,
+    SharedResource,
+    SharedResources,
+    Sharing,
+    TimeSlicedResource,
+    full_name,
+)
 from agent.model.mig_instance import Device, MigInstance, parent_of
+from agent.planning import mps
+from agent.planning.gpu_selection import NamedGpu, select, unknown_names
+from agent.planning.shared_device import SharedDevice
 from agent.planning.strategy import Named, Verdict
 
 SUFFIX = ".shared"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """How one device is shared."""
-
-    path: str
-    """The entry of the configuration: ``sharing.timeSlicing.resources[0]``."""
-    resource: str
-    """What its Replicas are offered as."""
-    replicas: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,38 +37,66 @@ class Unfit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
+class SharedDevices:
     """How the devices of a node are shared, and what does not fit of what was asked for."""
 
-    by_device: Mapping[str, Share]
+    by_device: Mapping[str, SharedDevice]
     """By UUID."""
     unfit: tuple[Unfit, ...] = ()
 
 
-def share(named: Sequence[Named], sharing: Sharing) -> Shares:
+def share(
+    named: Sequence[Named], sharing: Sharing, cuda_version: str | None = None
+) -> SharedDevices:
     """Return how devices are shared, by what they are named without sharing.
 
-    What does not fit is left out: the devices stay whole.
+    What does not fit is left out: the devices stay whole. ``cuda_version`` is the newest that
+    the driver supports.
     """
-    slicing = sharing.time_slicing
-    if slicing is None:
-        return Shares(by_device={})
-    found: dict[str, Share] = {}
+    if sharing.section is None:
+        return SharedDevices(by_device={})
+    where, section = sharing.section
+    found: dict[str, SharedDevice] = {}
     unfit: list[Unfit] = []
-    for i, entry in enumerate(slicing.resources):
-        path = f"sharing.timeSlicing.resources[{i}]"
+    for i, entry in enumerate(section.resources):
+        path = f"{where}.resources[{i}]"
         chosen, problems = _select(entry, path, named)
+        made = _share(entry, section, path)
+        problems += _obstacles(entry, path, chosen, cuda_version)
         unfit += problems
-        made = Share(path=path, resource=_shared_name(entry, slicing), replicas=entry.replicas)
-        for each in chosen:
+        for each in chosen if not problems else ():
             before = found.setdefault(each.device.uuid, made)
             if before is not made:
                 message = f"{_word(each.device)} is shared by {before.path} already"
                 unfit.append(Unfit(path=f"{path}.devices", message=message))
-    return Shares(by_device=found, unfit=tuple(unfit))
+    unfit += _half_by_mps(named, found)
+    return SharedDevices(by_device=found, unfit=tuple(unfit))
 
 
-def with_replicas(verdicts: Iterable[Verdict], shares: Shares) -> Iterator[Verdict]:
+def refusal(shares: SharedDevices, resource: str, devices: Sequence[str]) -> str | None:
+    """Return why no container may have these devices of a resource together; None where it may.
+
+    ``devices`` are ids as the kubelet knows them.
+    """
+    behind = [each.partition("::")[0] for each in devices]
+    found = [shares.by_device[each] for each in behind if each in shares.by_device]
+    most = min((each.most for each in found if each.most is not None), default=None)
+    if most is not None and len(devices) > most:
+        return (
+            f"a container asks for {len(devices)} of {resource}, whose devices are shared: more"
+            f" than {most} would not give it more; ask for {most}, or see"
+            f" failRequestsGreaterThanOne and maxSharedPerPod at {found[0].path}"
+        )
+    twice = next((each for each in behind if behind.count(each) > 1), None)
+    if twice is not None and any(each.distinct for each in found):
+        return (
+            f"a container asks for {len(devices)} of {resource} from different GPUs"
+            f" ({found[0].path}.distinctGpus), and {twice} is all that is left"
+        )
+    return None
+
+
+def with_replicas(verdicts: Iterable[Verdict], shares: SharedDevices) -> Iterator[Verdict]:
     """Yield verdicts with the Replicas of what is shared in its place."""
     for verdict in verdicts:
         made = shares.by_device.get(verdict.device.uuid) if isinstance(verdict, Named) else None
@@ -79,14 +107,63 @@ def with_replicas(verdicts: Iterable[Verdict], shares: Shares) -> Iterator[Verdi
             yield replace(verdict, resource=made.resource, replica=number)
 
 
-def _shared_name(entry: ReplicatedResource, slicing: SharedResources) -> str:
+def _share(entry: SharedResource, section: SharedResources, path: str) -> SharedDevice:
+    equal = (1,) * entry.replicas
+    return SharedDevice(
+        path=path,
+        resource=_shared_name(entry, section),
+        replicas=entry.replicas,
+        most=_most(entry, section),
+        distinct=entry.distinct_gpus,
+        time_slice=entry.time_slice if isinstance(entry, TimeSlicedResource) else None,
+        weights=entry.weights or equal if isinstance(entry, MpsResource) else None,
+    )
+
+
+def _half_by_mps(named: Sequence[Named], found: Mapping[str, SharedDevice]) -> Iterator[Unfit]:
+    """Yield entries that leave a resource half through MPS, half not: no container uses both."""
+    plain = {each.resource for each in named if each.device.uuid not in found}
+    plain |= {each.resource for each in found.values() if not each.by_mps}
+    halves = {each.path: each.resource for each in found.values() if each.by_mps}
+    for path, resource in halves.items():
+        if resource in plain:
+            said = f"{resource} would be GPUs through MPS and whole ones under one name"
+            yield Unfit(path=f"{path}.rename", message=f"{said}; give the shared ones another")
+
+
+def _shared_name(entry: SharedResource, section: SharedResources) -> str:
     if entry.rename is not None:
         return full_name(entry.rename)
-    return full_name(entry.name) + (SUFFIX if slicing.rename_by_default else "")
+    return full_name(entry.name) + (SUFFIX if section.rename_by_default else "")
+
+
+def _most(entry: SharedResource, section: SharedResources) -> int | None:
+    """Return how many Replicas a container may ask for: under MPS one, unless something is said."""
+    one_by_default = isinstance(entry, MpsResource) and entry.max_shared_per_pod is None
+    said = section.fail_requests_greater_than_one
+    return 1 if (one_by_default if said is None else said) else entry.max_shared_per_pod
+
+
+def _obstacles(
+    entry: SharedResource,
+    path: str,
+    chosen: Iterable[Named],
+    cuda_version: str | None,
+) -> list[Unfit]:
+    """Return why devices cannot be shared as an entry says."""
+    devices = [each.device for each in chosen]
+    if isinstance(entry, MpsResource):
+        found = mps.obstacles(devices, entry.replicas, cuda_version)
+        return [Unfit(path=f"{path}.{part}", message=message) for part, message in found]
+    parts = [each for each in devices if isinstance(each, MigInstance)]
+    if isinstance(entry, TimeSlicedResource) and entry.time_slice is not None and parts:
+        message = f"{_word(parts[0])} is a MIG instance, and the driver sets it for whole GPUs only"
+        return [Unfit(path=f"{path}.timeSlice", message=f"{message}; leave it out")]
+    return []
 
 
 def _select(
-    entry: ReplicatedResource, path: str, named: Sequence[Named]
+    entry: SharedResource, path: str, named: Sequence[Named]
 ) -> tuple[list[Named], list[Unfit]]:
     """Return the devices that an entry selects, and what of it fits none."""
     resource = full_name(entry.name)
@@ -101,8 +178,36 @@ def _select(
                 message = f"asks for {count} devices of {resource}, which has {len(members)}"
                 return [], [Unfit(path=f"{path}.devices", message=message)]
             return members[:count], []
+        case GpuNames() as names:
+            return _of_gpus(names, f"{path}.devices", members)
         case names:
             return _listed(names, f"{path}.devices", members, named)
+
+
+def _of_gpus(
+    names: GpuNames, path: str, members: Sequence[Named]
+) -> tuple[list[Named], list[Unfit]]:
+    """Return the members on the GPUs that a selector means."""
+    by_uuid = {gpu.uuid: gpu for gpu in (parent_of(each.device) for each in members)}
+    gpus = [
+        NamedGpu(
+            index=gpu.index,
+            uuid=gpu.uuid,
+            address=gpu.address,
+            module_id=gpu.module_id,
+            model=gpu.name,
+            device_id=None,
+            subsystem_id=None,
+        )
+        for gpu in by_uuid.values()
+    ]
+    problems = [Unfit(path=path, message=message) for message in unknown_names(names, gpus)]
+    wanted = {gpu.uuid for gpu in select(names, gpus)}
+    if not wanted and not problems:
+        there = ", ".join(f"{gpu.index} ({gpu.model})" for gpu in gpus)
+        said = f"fits no GPU of {members[0].resource}; there are {there}"
+        problems = [Unfit(path=path, message=said)]
+    return [each for each in members if parent_of(each.device).uuid in wanted], problems
 
 
 def _listed(

@@ -12,6 +12,7 @@ from agent.model.inventory import Gpu, Inventory
 from agent.model.mig_instance import Device, MigInstance, mig_instances
 from agent.planning.catalog import Catalog, build_catalog
 from agent.planning.health import Health
+from agent.planning.mps import NOTHING_SERVED, Served
 from agent.planning.placement import PlacementTable
 from agent.planning.reasons import ABSENT
 
@@ -33,6 +34,8 @@ class Snapshot:
     ledger: Ledger
     changing: Mapping[str, str]
     """GPUs that are being divided anew, by UUID, with the reason."""
+    served: Served
+    """Which GPUs MPS daemons serve."""
     catalog: Catalog
     placement: PlacementTable
 
@@ -58,11 +61,16 @@ class Snapshot:
         )
 
     def with_state(
-        self, health: Health, ledger: Ledger, *, changing: Mapping[str, str] | None = None
+        self,
+        health: Health,
+        ledger: Ledger,
+        *,
+        changing: Mapping[str, str] | None = None,
+        served: Served | None = None,
     ) -> Snapshot:
         """Return the same look at the node with another health and ledger.
 
-        ``changing`` None leaves it as it is.
+        ``changing`` and ``served`` None leave them as they are.
         """
         return _with_catalog(
             replace(
@@ -70,6 +78,7 @@ class Snapshot:
                 health=health,
                 ledger=ledger,
                 changing=self.changing if changing is None else changing,
+                served=self.served if served is None else served,
             )
         )
 
@@ -86,6 +95,7 @@ def build_snapshot(
     previous: Snapshot | None,
     ledger: Ledger | None = None,
     changing: Mapping[str, str] = MappingProxyType({}),
+    served: Served = NOTHING_SERVED,
 ) -> Snapshot:
     """Return the generation after ``previous`` for a fresh look at the node."""
     present = {gpu.uuid for gpu in inventory.gpus}
@@ -105,6 +115,7 @@ def build_snapshot(
         health=health,
         ledger=ledger or Ledger(),
         changing=changing,
+        served=served,
         catalog=Catalog(resources={}),
         placement=previous.placement
         if previous and same
@@ -126,6 +137,7 @@ def _with_catalog(snapshot: Snapshot) -> Snapshot:
             departed=snapshot.departed,
             destroyed=snapshot.destroyed,
             changing=snapshot.changing,
+            served=snapshot.served,
         ),
     )
 

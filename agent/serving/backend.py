@@ -13,7 +13,9 @@ from agent.planning import cdi
 from agent.planning.catalog import Catalog
 from agent.planning.decision import Question
 from agent.planning.device_list import DeviceList, Offer, list_devices
+from agent.planning.mps_clients import client_of
 from agent.planning.preference import free_gpus, prefer
+from agent.planning.sharing import refusal
 from agent.planning.snapshot import Snapshot
 from agent.serving.afterwards import Afterwards
 from agent.serving.decisions import Decisions
@@ -108,7 +110,8 @@ class SnapshotBackend(Backend):
 
     def _allocate(self, resource: str, device_ids: Sequence[str]) -> ContainerAllocation:
         snapshot, ledger = self._snapshot(resource), self._ledger()
-        _refuse_too_many(snapshot, resource, len(device_ids))
+        if (reason := refusal(snapshot.catalog.shared, resource, device_ids)) is not None:
+            raise AllocationRefused(reason)
         devices = [_device(snapshot, resource, device) for device in device_ids]
         flags = snapshot.config.flags
         inventory = snapshot.inventory
@@ -116,8 +119,10 @@ class SnapshotBackend(Backend):
             control_nodes=inventory.control_nodes,
             cdi_classes=cdi.feature_nodes(inventory.feature_nodes).keys(),
         )
+        shares = snapshot.catalog.shared.by_device
         try:
-            answer = list_devices(devices, flags, offer, request_id=_uuid)
+            client = client_of(device_ids, map(parent_of, devices), shares, snapshot.served)
+            answer = list_devices(devices, flags, offer, request_id=_uuid, client=client)
         except HardwareError as error:
             raise AllocationRefused(str(error)) from error
         nics_taken, now_s = tuple(self._nic_grants.taken(besides=device_ids)), _now_s()
@@ -171,16 +176,6 @@ def offered_devices(catalog: Catalog) -> Mapping[str, tuple[ListedDevice, ...]]:
         )
         for resource, devices in catalog.resources.items()
     }
-
-
-def _refuse_too_many(snapshot: Snapshot, resource: str, count: int) -> None:
-    most = snapshot.catalog.most.get(resource)
-    if most is not None and count > most:
-        raise AllocationRefused(
-            f"a container asks for {count} of {resource}, whose devices are shared: more than"
-            f" {most} would not give it more; ask for {most}, or set"
-            " sharing.timeSlicing.failRequestsGreaterThanOne: false"
-        )
 
 
 def _device(snapshot: Snapshot, resource: str, device_id: str) -> Device:

@@ -15,6 +15,7 @@ from agent.model.mig_instance import whole_and_parts
 from agent.planning import cdi
 from agent.planning.cdi import CdiClass
 from agent.planning.device_list import enabled_features, obstacle
+from agent.planning.mps import SHM, Door, door_of
 from agent.planning.snapshot import Snapshot
 from agent.serving import cdi_files
 from agent.telemetry import logs
@@ -32,7 +33,7 @@ def publish_specs(machine: Machine, snapshot: Snapshot) -> None:
     """
     _warn_of_obstacles(snapshot)
     folder = machine.path(snapshot.config.plumbline.cdi.spec_dir)
-    specs = _specs(snapshot)
+    specs = _specs(machine, snapshot)
     if snapshot.config.flags.plugin.uses_cdi:
         _log(cdi_files.publish(folder, specs))
         return
@@ -64,17 +65,26 @@ def _is_of_another_node(names: tuple[str, ...], snapshot: Snapshot) -> bool:
     return cdi.is_stale(names, (*inventory.gpus, *snapshot.departed))
 
 
-def _specs(snapshot: Snapshot) -> dict[CdiClass, dict[str, object]]:
+def _specs(machine: Machine, snapshot: Snapshot) -> dict[CdiClass, dict[str, object]]:
     inventory, flags = snapshot.inventory, snapshot.config.flags
     around = cdi.Surroundings(
         control_nodes=inventory.control_nodes, dev_root=cdi.Root(host=flags.dev_root)
     )
     gpus, departed = cdi.cdi_gpus(inventory.gpus), cdi.cdi_gpus(snapshot.departed)
     found = {CdiClass.GPU: cdi.gpu_spec(gpus, around, departed=departed)}
+    found[CdiClass.MPS] = cdi.mps_spec(_doors(machine, snapshot))
     nodes = cdi.feature_nodes(inventory.feature_nodes)
     for feature in enabled_features(flags):
         found[feature] = cdi.node_spec(feature, nodes.get(feature, ()), around)
     return {cdi_class: document for cdi_class, document in found.items() if document is not None}
+
+
+def _doors(machine: Machine, snapshot: Snapshot) -> dict[str, Door]:
+    """Return how to reach the MPS daemons that there are, and those that are to be."""
+    root, shm = machine.path(snapshot.config.flags.mps_folder), machine.path(SHM)
+    sets = snapshot.catalog.mps_sets
+    planned = {gpu: door_of(each, str(root), str(shm)) for each in sets for gpu in each.gpus}
+    return {**planned, **snapshot.served.doors}
 
 
 def _log(published: cdi_files.Published) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from agent.ledger.ledger import Ledger
 from agent.model.errors import ConfigError, HardwareError
 from agent.planning.preference import free_gpus
+from agent.planning.sharing_status import sharing_status
 from agent.planning.snapshot import Snapshot
 from agent.serving.decisions import KEPT, Decisions
 from agent.serving.local_socket import check_word
@@ -21,6 +24,10 @@ class Inquiries:
     decisions: Decisions
     catch_up: Callable[[], None] = lambda: None
     """Called first, so that nothing decided is missing."""
+    slice_fault: Callable[[str], str | None] = lambda _: None
+    """Returns why the time slice of a GPU is not in force, by its UUID."""
+    mps_pid: Callable[[str], int | None] = lambda _: None
+    """Returns which process the MPS daemon of a set is, by the set's name."""
 
     def answer(
         self, request: Mapping[str, Any], snapshot: Snapshot | None, ledger: Ledger
@@ -36,8 +43,18 @@ class Inquiries:
                 )
             case "node":
                 return _node(snapshot, ledger)
+            case "sharing":
+                return self._sharing(snapshot, ledger)
             case other:
-                raise ConfigError(f"ask is {other!r}; what can be asked is decisions, node")
+                raise ConfigError(
+                    f"ask is {other!r}; what can be asked is decisions, node, sharing"
+                )
+
+    def _sharing(self, snapshot: Snapshot | None, ledger: Ledger) -> object:
+        if snapshot is None:
+            raise HardwareError("the agent has not read this node's GPUs yet")
+        found = sharing_status(snapshot, ledger, slice_fault=self.slice_fault, pid=self.mps_pid)
+        return msgspec.to_builtins(found)
 
 
 def _node(snapshot: Snapshot | None, ledger: Ledger) -> dict[str, object]:

@@ -1,17 +1,24 @@
-"""GPUs that pods share by taking turns, on a real node."""
+"""GPUs that pods share, by turns and through MPS, on a real node."""
 
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import mps_node as mps
+import pytest
 import yaml
 
 GPU, SHARED = "nvidia.com/gpu", "nvidia.com/gpu.shared"
 
 
-def config(*, shared):
-    slicing = {
+def config(*, shared, how="timeSlicing", **flags):
+    entries = {
         "renameByDefault": True,
         "resources": [{"name": "gpu", "replicas": 4, "devices": [6, 7]}],
     }
     return yaml.safe_dump(
-        {"version": "v1", **({"sharing": {"timeSlicing": slicing}} if shared else {})}
+        {"version": "v1", "flags": flags, **({"sharing": {how: entries}} if shared else {})}
     )
 
 
@@ -48,3 +55,42 @@ def test_sharing_ends_by_configuration_while_pods_run(cluster):
     assert gpu not in others.held()
     turn.delete()
     cluster.node.wait_allocatable(GPU, 8)
+
+
+@pytest.mark.parametrize("strategy", ["envvar", "cdi-cri"])
+def test_pods_compute_through_mps_whatever_becomes_of_the_agent(cluster, strategy):
+    node = SimpleNamespace(machine=cluster.machine.folder)
+    # What a kubelet says that has just started is not taken for the whole truth for a while.
+    socket = cluster.node_side.kubelet_dir / "pod-resources" / "kubelet.sock"
+    long_ago = time.time() - 3600
+    os.utime(socket, (long_ago, long_ago))
+    shared = {"how": "mps", "plugin": {"deviceListStrategy": strategy}}
+    cluster.serve(config=config(shared=True, **shared), offers={GPU: 6, SHARED: 8})
+    before = {pipe: each.pid for pipe, each in mps.daemons(node).items()}
+    assert len(before) == 2
+    assert mps.compute_modes(node)[6:] == ["exclusive-process"] * 2
+
+    pods = [cluster.pod(f"client-{n}", resources={SHARED: 1}) for n in range(3)]
+    for pod in pods:
+        inside = pod.wait_running().inside()
+        assert inside.env["CUDA_MPS_PIPE_DIRECTORY"] == f"/mps/{SHARED}/pipe"
+        assert inside.env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "25"
+        # The daemon's pid is what it wrote beside its socket: of its own namespace.
+        assert inside.read(f"/mps/{SHARED}/pipe/nvidia-cuda-mps-control.pid").strip().isdecimal()
+        assert "/dev/shm" in inside.mounts
+    seen = [pod.inside().sight for pod in pods]
+
+    cluster.agent.restart(signal.SIGKILL)
+    cluster.node.wait_allocatable(SHARED, 8, timeout_s=60)
+    assert {pipe: each.pid for pipe, each in mps.daemons(node).items()} == before
+
+    cluster.agent.configure(config(shared=False))
+    cluster.node.wait_allocatable(GPU, 6, timeout_s=60)
+    assert {pipe: each.pid for pipe, each in mps.daemons(node).items()} == before
+    assert [pod.inside().sight for pod in pods] == seen
+
+    for pod in pods:
+        pod.delete()
+    cluster.node.wait_allocatable(GPU, 8, timeout_s=60)
+    assert not mps.processes(node)
+    assert set(mps.compute_modes(node)) == {"default"}

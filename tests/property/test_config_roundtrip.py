@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agent.config.document import read_document
 from agent.config.flags import Resolved
+from agent.config.gpu_names import GpuNames
 from agent.config.options import RunOptions
 from agent.config.own import Cdi, HealthChecks, Log, LogFormat, LogLevel, Plumbline
 from agent.config.schema import (
@@ -22,7 +23,16 @@ from agent.config.schema import (
     PluginFlags,
     SharedPolicy,
 )
-from agent.config.sharing import ReplicatedResource, Resource, Resources, SharedResources, Sharing
+from agent.config.sharing import (
+    Mps,
+    MpsResource,
+    Resource,
+    Resources,
+    Sharing,
+    TimeSlice,
+    TimeSlicedResource,
+    TimeSlicing,
+)
 from agent.config.summary import print_config
 from agent.config.tree import assemble, leaves
 
@@ -41,23 +51,52 @@ durations = milliseconds | st.just(float("inf"))
 resources = st.lists(
     st.builds(Resource, pattern=st.text(printable, min_size=1, max_size=8), name=names), max_size=2
 ).map(tuple)
-shared = st.builds(
-    SharedResources,
-    resources=st.lists(
+indices = st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple)
+gpu_names = st.builds(
+    GpuNames,
+    model=st.none() | st.lists(st.text(printable, min_size=1, max_size=8), min_size=1).map(tuple),
+    index=st.none() | indices,
+    pci_address=st.sampled_from([None, ("0000:1b:00.0",)]),
+    module_id=st.none() | indices,
+)
+entry = {
+    "name": names,
+    "replicas": st.integers(2, 10**6),
+    "rename": st.none() | names,
+    "devices": st.just("all")
+    | st.integers(1, 99)
+    | st.lists(st.integers(0, 99) | st.just("1:0"), max_size=3).map(tuple)
+    | gpu_names,
+    "max_shared_per_pod": st.none() | st.integers(1, 99),
+    "distinct_gpus": st.booleans(),
+}
+section = {
+    "rename_by_default": st.booleans(),
+    "fail_requests_greater_than_one": st.none() | st.booleans(),
+}
+
+
+def a_few(entries):
+    return st.lists(entries, min_size=1, max_size=2).map(tuple)
+
+
+time_slicings = st.builds(
+    TimeSlicing,
+    resources=a_few(
+        st.builds(TimeSlicedResource, time_slice=st.none() | st.sampled_from(TimeSlice), **entry)
+    ),
+    **section,
+)
+mpss = st.builds(
+    Mps,
+    resources=a_few(
         st.builds(
-            ReplicatedResource,
-            name=names,
-            replicas=st.integers(2, 10**6),
-            rename=st.none() | names,
-            devices=st.just("all")
-            | st.integers(1, 99)
-            | st.lists(st.integers(0, 99) | st.just("1:0"), max_size=3).map(tuple),
-        ),
-        min_size=1,
-        max_size=2,
-    ).map(tuple),
-    rename_by_default=st.booleans(),
-    fail_requests_greater_than_one=st.none() | st.booleans(),
+            MpsResource,
+            weights=st.none() | st.lists(st.integers(1, 1000), max_size=3).map(tuple),
+            **entry,
+        )
+    ),
+    **section,
 )
 configs = st.builds(
     Config,
@@ -88,7 +127,7 @@ configs = st.builds(
         gfd=st.builds(GfdFlags, oneshot=st.booleans(), sleep_interval=durations, output_file=text),
     ),
     resources=st.builds(Resources, gpus=resources, mig=resources),
-    sharing=st.builds(Sharing, time_slicing=st.none() | shared, mps=st.none() | shared),
+    sharing=st.builds(Sharing, time_slicing=st.none() | time_slicings, mps=st.none() | mpss),
     imex=st.builds(Imex, channel_ids=st.sampled_from([(), (0,)]), required=st.booleans()),
     plumbline=st.builds(
         Plumbline,

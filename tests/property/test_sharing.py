@@ -6,39 +6,66 @@ from builders import gpu, inventory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config.gpu_names import GpuNames
 from agent.config.schema import Flags
-from agent.config.sharing import ReplicatedResource, SharedResources, Sharing
+from agent.config.sharing import Mps, MpsResource, Sharing, TimeSlicedResource, TimeSlicing
 from agent.ledger.ledger import Allocation, Ledger
 from agent.planning.catalog import build_catalog
 from agent.planning.health import Health
+from agent.planning.mps import limits
 
 GPUS = 4
 GPU = "nvidia.com/gpu"
 
 
-@st.composite
-def entries(draw):
-    devices = draw(
-        st.one_of(
-            st.just("all"),
-            st.integers(1, GPUS + 1),
-            st.lists(st.integers(0, GPUS), min_size=1, max_size=GPUS, unique=True).map(tuple),
-        )
-    )
-    rename = draw(st.sampled_from([None, "turns", "nvidia.com/other"]))
-    return ReplicatedResource(
-        name="gpu", replicas=draw(st.integers(2, 5)), devices=devices, rename=rename
-    )
+devices = st.one_of(
+    st.just("all"),
+    st.integers(1, GPUS + 1),
+    st.lists(st.integers(0, GPUS), min_size=1, max_size=GPUS, unique=True).map(tuple),
+    st.builds(
+        GpuNames,
+        index=st.none() | st.lists(st.integers(0, GPUS), min_size=1, unique=True).map(tuple),
+        model=st.sampled_from([None, ("*H100*",), ("*L40S*",)]),
+        module_id=st.none() | st.lists(st.integers(0, GPUS), min_size=1, unique=True).map(tuple),
+    ),
+)
+entry = {
+    "name": st.just("gpu"),
+    "replicas": st.integers(2, 5),
+    "devices": devices,
+    "rename": st.sampled_from([None, "turns", "nvidia.com/other"]),
+    "max_shared_per_pod": st.sampled_from([None, 1, 2]),
+}
 
 
-def sharings():
-    return st.lists(entries(), min_size=1, max_size=3).map(
-        lambda found: Sharing(time_slicing=SharedResources(resources=tuple(found)))
+def few(entries):
+    return st.lists(entries, min_size=1, max_size=3).map(tuple)
+
+
+def sharings(*, by_mps=False):
+    turns = st.builds(
+        Sharing,
+        time_slicing=st.builds(TimeSlicing, resources=few(st.builds(TimeSlicedResource, **entry))),
     )
+    mps = st.builds(
+        Sharing, mps=st.builds(Mps, resources=few(st.builds(weighed, st.data(), **entry)))
+    )
+    return mps if by_mps else turns | mps
+
+
+def weighed(data, replicas, **values):
+    weights = data.draw(
+        st.none() | st.lists(st.integers(1, 9), min_size=replicas, max_size=replicas).map(tuple)
+    )
+    return MpsResource(replicas=replicas, weights=weights, **values)
+
+
+def section(sharing):
+    return sharing.section[1]
 
 
 def catalog(sharing, ledger=None):
-    node = inventory(*(gpu(i) for i in range(GPUS)))
+    node = inventory(*(gpu(i, module_id=i) for i in range(GPUS)))
     return build_catalog(node, Health(), flags=Flags(), sharing=sharing, ledger=ledger or Ledger())
 
 
@@ -51,7 +78,7 @@ def test_every_gpu_is_offered_whole_or_in_as_many_shares_as_asked_for(sharing):
     found = catalog(sharing)
 
     assert max(Counter(ids(found)).values()) == 1
-    wanted = {entry.replicas for entry in sharing.time_slicing.resources}
+    wanted = {entry.replicas for entry in section(sharing).resources}
     for i in range(GPUS):
         uuid = gpu(i).uuid
         mine = [id_ for id_ in ids(found) if id_.partition("::")[0] == uuid]
@@ -87,3 +114,30 @@ def test_what_a_pod_holds_keeps_its_id_and_nothing_of_it_is_given_away_again(bef
             around = other_id != id_ and (whole == other_id or (id_ == whole == device.gpu))
             if same or around:
                 assert not device.healthy
+
+
+@given(sharings(by_mps=True))
+def test_each_gpu_shared_through_mps_has_one_daemon_and_is_never_promised_twice(sharing):
+    found = catalog(sharing)
+
+    served = Counter(uuid for each in found.mps_sets for uuid in each.gpus)
+    assert served == Counter(list(found.shares.by_device))
+    for uuid, share in found.shares.by_device.items():
+        given = [limits(gpu(0), share.weights, n) for n in range(share.replicas)]
+        assert sum(each.memory_mib for each in given) <= gpu(0).memory_bytes // 2**20
+        assert sum(each.threads_percent for each in given) <= 100
+        (mine,) = (each for each in found.mps_sets if uuid in each.gpus)
+        assert mine.limits[mine.gpus.index(uuid)].memory_mib == max(
+            each.memory_mib for each in given
+        )
+        assert (len(mine.gpus) == 1) >= (share.most == 1)
+
+
+@given(sharings())
+def test_no_resource_mixes_what_goes_through_mps_with_what_does_not(sharing):
+    found = catalog(sharing)
+
+    shares = found.shares.by_device
+    for devices in found.resources.values():
+        ways = {each.gpu in shares and shares[each.gpu].by_mps for each in devices}
+        assert len(ways) < 2 or any(each.path.endswith(".rename") for each in found.shares.unfit)

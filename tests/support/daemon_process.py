@@ -113,15 +113,17 @@ async def changed(folder, condition, *, timeout_s=10.0):
 
 
 @contextlib.asynccontextmanager
-async def simulated_node(profile="dgx-h100", *, rules=None, listening=True, settled=False):
+async def simulated_node(
+    profile="dgx-h100", *, rules=None, listening=True, settled=False, memory=MEMORY
+):
     """Yield a Node; whatever was started on it is gone afterwards.
 
     ``profile`` is a shipped one, or the file of a capture. A kubelet that is ``settled`` was
-    started long ago.
+    started long ago. ``memory`` is where the node's files go.
     """
     # Not tmp_path: a unix socket's path has 107 bytes, and memory makes thousands of small
     # files seven times faster than a disk.
-    folder = Path(tempfile.mkdtemp(prefix="pl-", dir=MEMORY))
+    folder = Path(tempfile.mkdtemp(prefix="pl-", dir=memory))
     node = Node(folder, Kubelet(folder / "kubelet", rules=rules))
     try:
         make = machines.import_capture if isinstance(profile, Path) else machines.create

@@ -7,8 +7,8 @@ from agent.config.checks import NOT_YET, find_clashes
 from agent.config.document import read_document
 from agent.config.flags import resolve
 from agent.config.own import PlacementPolicy, PlacementRules, ResourcePolicy
-from agent.config.schema import Config, MigStrategy
-from agent.config.sharing import ReplicatedResource, SharedResources, full_name
+from agent.config.schema import Config
+from agent.config.sharing import Mps, MpsResource, TimeSlicedResource, TimeSlicing, full_name
 from agent.config.tree import leaves
 from agent.config.xids import ignored_xids
 from agent.model.errors import ConfigError
@@ -39,9 +39,13 @@ def _changed(section, path, value):
 
 
 def shared(*names, replicas=4):
-    return SharedResources(
-        resources=tuple(ReplicatedResource(name=name, replicas=replicas) for name in names)
+    return TimeSlicing(
+        resources=tuple(TimeSlicedResource(name=name, replicas=replicas) for name in names)
     )
+
+
+def by_mps(**entry):
+    return Mps(resources=(MpsResource(name="gpu", **entry),))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,6 @@ def shared(*names, replicas=4):
     [
         ("flags: {deviceDiscoveryStrategy: tegra}", "flags.deviceDiscoveryStrategy"),
         ("flags: {deviceDiscoveryStrategy: vfio}", "flags.deviceDiscoveryStrategy"),
-        (f"sharing: {{mps: {SHARED}}}\nflags: {{mpsRoot: /mps}}", "sharing.mps"),
         ("imex: {channelIDs: [0]}", "imex.channelIDs"),
         ("plumbline: {cdi: {featureFlags: [x]}}", "plumbline.cdi.featureFlags"),
     ],
@@ -80,30 +83,34 @@ def test_feature_discovery_is_read_and_does_nothing(tmp_path):
 
 
 def test_two_ways_of_sharing_exclude_each_other():
-    both = clashes(
-        sharing__time_slicing=shared("gpu"), sharing__mps=shared("gpu"), flags__mps_root="/mps"
-    )
+    both = clashes(sharing__time_slicing=shared("gpu"), sharing__mps=by_mps(replicas=2))
 
     assert "sharing.mps cannot be combined with sharing.timeSlicing; keep one of the two" in both
 
 
-def test_mps_needs_its_folder():
-    without = clashes(sharing__mps=shared("gpu"))
-    with_it = clashes(sharing__mps=shared("gpu"), flags__mps_root="/run/nvidia/mps")
+def test_mps_serves_so_many_clients_and_weighs_each():
+    assert clashes(sharing__mps=by_mps(replicas=60)) == []
+    assert clashes(sharing__mps=by_mps(replicas=61)) == [
+        "sharing.mps.resources[0].replicas 61 is more than MPS serves; at most 60"
+    ]
+    assert clashes(sharing__mps=by_mps(replicas=3, weights=(4, 2))) == [
+        (
+            "sharing.mps.resources[0].weights has 2 entries, and there are 3 replicas; write one"
+            " weight for each"
+        )
+    ]
 
-    assert any(line.startswith("flags.mpsRoot is needed by sharing.mps") for line in without)
-    assert not any(line.startswith("flags.mpsRoot") for line in with_it)
 
-
-def test_mps_shares_no_mig_devices_and_serves_so_many():
-    lines = clashes(
-        sharing__mps=shared("gpu", replicas=49),
-        flags__mps_root="/mps",
-        flags__mig_strategy=MigStrategy.MIXED,
+@pytest.mark.parametrize(("one", "most", "wrong"), [(True, 2, 1), (True, 1, 0), (None, 2, 0)])
+def test_two_limits_of_a_request_do_not_contradict_each_other(one, most, wrong):
+    entry = TimeSlicedResource(name="gpu", replicas=4, max_shared_per_pod=most)
+    found = clashes(
+        sharing__time_slicing=TimeSlicing(resources=(entry,), fail_requests_greater_than_one=one)
     )
 
-    assert any("cannot be combined with flags.migStrategy mixed" in line for line in lines)
-    assert "sharing.mps.resources[0].replicas 49 is more than MPS serves; at most 48" in lines
+    assert [each.split(" is more")[0] for each in found] == [
+        "sharing.timeSlicing.resources[0].maxSharedPerPod"
+    ] * wrong
 
 
 def test_a_resource_has_one_policy():
@@ -128,17 +135,13 @@ def test_a_resource_is_shared_once():
     )
 
 
-@pytest.mark.parametrize("flags", ["{mpsRoot: 3}", "{mpsRooot: /mps}", "[]"])
-def test_nothing_is_concluded_from_what_could_not_be_read(tmp_path, flags):
-    file = tmp_path / "c.yaml"
-    file.write_text(f"flags: {flags}\nsharing:\n  mps: {SHARED}\n")
+def test_nothing_is_concluded_from_what_could_not_be_read():
+    config = _changed(Config(), ["imex", "channel_ids"], (0, 1))
 
-    with pytest.raises(ConfigError) as caught:
-        resolve(["--config", str(file)], {})
+    paths = {clash.path for clash in find_clashes(config)}
 
-    message = str(caught.value)
-    assert f"{file}:1: flags" in message
-    assert ("is needed by" in message) == ("mpsRooot" in flags)
+    assert "imex.channelIDs" in paths
+    assert "imex.channelIDs" not in {c.path for c in find_clashes(config, ["imex.channelIDs"])}
 
 
 def test_a_clash_is_placed_where_its_setting_was_written(tmp_path):

@@ -3,8 +3,9 @@
 import pytest
 from mig_boards import BOARDS, gpu, node, uuid
 
+from agent.config.gpu_names import GpuSelector
 from agent.config.layouts import own_layouts
-from agent.config.mig import GpuSelector, LayoutEntry, Mig, PlacedInstance
+from agent.config.mig import LayoutEntry, Mig, PlacedInstance
 from agent.config.mig_parted import parse_layouts
 from agent.config.problems import Problem
 from agent.model.mig import WantedInstance

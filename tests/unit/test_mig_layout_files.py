@@ -5,8 +5,9 @@ import textwrap
 import pytest
 
 from agent.config.flags import resolve
+from agent.config.gpu_names import GpuSelector
 from agent.config.layouts import Counted, Entry, Layout, Placed, Wish, own_layouts
-from agent.config.mig import GpuSelector, LayoutEntry, Mig, PlacedInstance
+from agent.config.mig import LayoutEntry, Mig, PlacedInstance
 from agent.config.mig_parted import declared_layouts, parse_layouts, read_layouts
 from agent.model.errors import ConfigError
 from agent.model.mig_names import parse_profile

@@ -1,26 +1,46 @@
-"""Which GPUs of a node an entry of a layout selects."""
+"""Which GPUs of a node an entry of a configuration selects. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from agent.config.conversion import nearest
-from agent.config.mig import GpuSelector
-from agent.planning.layout_model import DivisibleGpu
+from agent.config.gpu_names import GpuNames, GpuSelector
+from agent.model.inventory import PciAddress
 
 
-def names_gpus(selector: GpuSelector) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedGpu:
+    """What a GPU may be called by."""
+
+    index: int
+    uuid: str
+    address: PciAddress
+    module_id: int | None
+    model: str
+    """Product name."""
+    device_id: int | None
+    """PCI device id above the vendor's: 0x233010DE; None where nothing is selected by it."""
+    subsystem_id: int | None
+
+
+AnyGpu = TypeVar("AnyGpu", bound=NamedGpu)
+
+
+def names_gpus(selector: GpuNames) -> bool:
     """Return True when GPUs are named one by one, rather than by their kind."""
     return any(values is not None for _, values, _ in _by_name(selector))
 
 
-def is_for_this_node(selector: GpuSelector, gpus: Sequence[DivisibleGpu]) -> bool:
+def is_for_this_node(selector: GpuNames, gpus: Sequence[NamedGpu]) -> bool:
     """Return True when some GPU is of the kind an entry is for: one file serves many nodes."""
     return any(_is_of_kind(selector, gpu) for gpu in gpus)
 
 
-def select(selector: GpuSelector, gpus: Sequence[DivisibleGpu]) -> tuple[DivisibleGpu, ...]:
+def select(selector: GpuNames, gpus: Sequence[AnyGpu]) -> tuple[AnyGpu, ...]:
     """Return the GPUs that fit every key of a selector."""
     return tuple(
         gpu
@@ -33,7 +53,7 @@ def select(selector: GpuSelector, gpus: Sequence[DivisibleGpu]) -> tuple[Divisib
     )
 
 
-def unknown_names(selector: GpuSelector, gpus: Sequence[DivisibleGpu]) -> Iterator[str]:
+def unknown_names(selector: GpuNames, gpus: Sequence[NamedGpu]) -> Iterator[str]:
     """Yield what is said of each GPU that is named and not there."""
     for word, values, told in _by_name(selector):
         there = [str(told(gpu)) for gpu in gpus if told(gpu) is not None]
@@ -50,8 +70,8 @@ def _instead(word: str, value: str, there: list[str]) -> str:
 
 
 def _by_name(
-    selector: GpuSelector,
-) -> list[tuple[str, Sequence[int | str] | None, Callable[[DivisibleGpu], int | str | None]]]:
+    selector: GpuNames,
+) -> list[tuple[str, Sequence[int | str] | None, Callable[[NamedGpu], int | str | None]]]:
     """Return the keys that name GPUs one by one: word, values, and what a GPU has there."""
     return [
         ("index", selector.index, lambda gpu: gpu.index),
@@ -69,8 +89,9 @@ def _folded(value: int | str) -> int | str:
     return f"{int(domain, 16):04x}:{rest}"
 
 
-def _is_of_kind(selector: GpuSelector, gpu: DivisibleGpu) -> bool:
-    models, filters = selector.model, selector.device_filter
+def _is_of_kind(selector: GpuNames, gpu: NamedGpu) -> bool:
+    models = selector.model
+    filters = selector.device_filter if isinstance(selector, GpuSelector) else None
     return (models is None or any(fnmatchcase(gpu.model, _pattern(m)) for m in models)) and (
         filters is None or any(_passes(gpu, each) for each in filters)
     )
@@ -81,7 +102,7 @@ def _pattern(model: str) -> str:
     return model.replace("[", "[[]").replace("?", "[?]")
 
 
-def _passes(gpu: DivisibleGpu, device_filter: str) -> bool:
+def _passes(gpu: NamedGpu, device_filter: str) -> bool:
     device, _, subsystem = device_filter.partition(":")
     return gpu.device_id == int(device, 16) and (
         not subsystem or gpu.subsystem_id == int(subsystem, 16)

@@ -1,0 +1,110 @@
+"""Which GPUs are taken over for MPS: written down before, put back after.
+
+A record lies on the disk from before a compute mode is changed until after it is put back: it
+outlives a crash, and a reboot, after which pods that are started again look for their daemon.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import pynvml
+
+from agent.discovery.faults import translated
+from agent.discovery.library import Session
+from agent.model.errors import BusyError, HardwareError
+from agent.model.machine import Machine
+from agent.partition.compute_mode import EXCLUSIVE, PROHIBITED, compute_mode, set_compute_mode
+from agent.partition.written import forget, read_files, write_down
+from agent.planning.mps import MpsSet
+from agent.planning.mps_steps import Taken
+
+_VERSION = 1
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    taken: Taken
+    limited: bool
+
+
+class MpsSets:
+    """The sets of one machine. Every call may block; those that say so speak with the driver."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Remember the machine."""
+        self._machine = machine
+        self._folder = machine.path("/var/lib/plumbline/mps")
+
+    def read(self) -> tuple[tuple[Taken, bool], ...]:
+        """Return what is taken over, and whether its daemon was told the limits.
+
+        Raises HardwareError for a record that is not readable.
+        """
+        found = []
+        for name, content in read_files(self._folder).items():
+            try:
+                record = msgspec.json.decode(content, type=_Record)
+            except msgspec.DecodeError as error:
+                raise HardwareError(
+                    f"{self._folder / name}: {error}; it says which compute modes to put back:"
+                    " look at them with nvidia-smi -q -d COMPUTE, and remove the file"
+                ) from error
+            found.append((record.taken, record.limited))
+        return tuple(found)
+
+    def take(self, mps_set: MpsSet) -> Taken:
+        """Take the GPUs of a set over, with the driver; all of them, or what a record says.
+
+        Raises BusyError when a program computes on one of them or none may, HardwareError.
+        """
+        with Session(self._machine):
+            for gpu in mps_set.gpus:
+                _refuse_busy(gpu)
+            taken = Taken(set=mps_set, modes={gpu: _usable_mode(gpu) for gpu in mps_set.gpus})
+            self.record(taken, limited=False)
+            self._make_exclusive(taken)
+        return taken
+
+    def hold(self, taken: Taken) -> None:
+        """See that GPUs are as they are to be, with the driver. Raises HardwareError."""
+        with Session(self._machine):
+            self._make_exclusive(taken)
+
+    def release(self, taken: Taken) -> None:
+        """Put back what the GPUs of a set were, with the driver. Raises HardwareError."""
+        with Session(self._machine):
+            for gpu, mode in taken.modes.items():
+                set_compute_mode(gpu, mode)
+        forget(self._folder / _file_name(taken.set))
+
+    def record(self, taken: Taken, *, limited: bool) -> None:
+        """Write down a set, and whether its daemon was told the limits. Raises HardwareError."""
+        record = _Record(version=_VERSION, taken=taken, limited=limited)
+        write_down(self._folder / _file_name(taken.set), msgspec.json.encode(record))
+
+    def _make_exclusive(self, taken: Taken) -> None:
+        for gpu in taken.set.gpus:
+            set_compute_mode(gpu, EXCLUSIVE)
+
+
+def _refuse_busy(gpu: str) -> None:
+    with translated(f"looking what computes on {gpu}"):
+        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu)
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    if processes:
+        listed = ", ".join(str(each.pid) for each in processes)
+        raise BusyError(f"its MPS daemon starts once these processes have ended: {listed}")
+
+
+def _usable_mode(gpu: str) -> int:
+    mode = compute_mode(gpu)
+    if mode == PROHIBITED:
+        raise BusyError(
+            f"{gpu} has the compute mode PROHIBITED, which somebody wants; set another with"
+            " nvidia-smi -c"
+        )
+    return mode
+
+
+def _file_name(mps_set: MpsSet) -> str:
+    return mps_set.name.replace("/", "+") + ".json"

@@ -1,0 +1,159 @@
+"""What MPS can share, and what each client gets. Pure.
+
+Facts from NVIDIA's "Multi-Process Service" documentation: limits of memory and threads exist
+since Volta; a server of a Volta or later GPU serves 48 clients, 60 since CUDA 13.1; the driver
+refuses the exclusive compute mode, without which work would bypass the server, in MIG mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.config.sharing import MPS_MOST_CLIENTS
+from agent.model.inventory import Gpu
+from agent.model.mig_instance import Device, MigInstance
+from agent.planning.shared_device import SharedDevice
+
+_VOLTA = (7, 0)
+_MORE_CLIENTS_SINCE = (13, 1)
+_CLIENTS_BEFORE = 48
+_MIB = 2**20
+
+SHM = "/dev/shm/plumbline-mps"  # noqa: S108 - of the host; only root makes it
+"""On memory, as much as /dev/shm has; apart from what the host itself keeps there."""
+
+PIPE_DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
+LOG_DIRECTORY = "CUDA_MPS_LOG_DIRECTORY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may use of one GPU."""
+
+    memory_mib: int
+    threads_percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MpsSet:
+    """GPUs that one MPS control daemon serves: those of which a container may get several."""
+
+    name: str
+    """A relative path, unique on the node: below it lie the daemon's pipe and log."""
+    resource: str
+    gpus: tuple[str, ...]
+    """UUIDs, in the order in which the daemon counts them."""
+    limits: tuple[Limits, ...]
+    """What a client gets where it says nothing, GPU by GPU: the largest share of each."""
+
+    @property
+    def threads_percent(self) -> int:
+        """Return the largest share of threads, which the daemon knows for all GPUs at once."""
+        return max(each.threads_percent for each in self.limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Where containers meet the daemon of a set, as folders of the host."""
+
+    set: MpsSet
+    pipe: str
+    shm: str
+    """What is /dev/shm to the daemon: client and server share memory there."""
+
+
+def door_of(mps_set: MpsSet, root: str, shm: str) -> Door:
+    """Return where the daemon of a set is met; the folders are those of all sets."""
+    return Door(set=mps_set, pipe=f"{root}/{mps_set.name}/pipe", shm=f"{shm}/{mps_set.name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Which GPUs MPS daemons serve at this moment."""
+
+    doors: Mapping[str, Door] = field(default_factory=dict)
+    """By the UUIDs of the GPUs behind them."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why no more of a GPU may be given, by its UUID: its daemon fails, or has to go first."""
+
+    def reason(self, gpu: str, *, by_mps: bool) -> str | None:
+        """Return why a device of a GPU cannot be given; ``by_mps``: it is to be shared by MPS."""
+        if gpu in self.reasons:
+            return self.reasons[gpu]
+        if by_mps:
+            return None if gpu in self.doors else "its MPS daemon has not started yet"
+        return "its MPS daemon has not ended yet" if gpu in self.doors else None
+
+
+NOTHING_SERVED = Served()
+
+
+def obstacles(
+    devices: Sequence[Device], replicas: int, cuda_version: str | None
+) -> Iterator[tuple[str, str]]:
+    """Yield key and message of what keeps devices from being shared so many times."""
+    for device in devices:
+        if isinstance(device, MigInstance):
+            yield "devices", f"MIG instance {device.name}: MPS shares whole GPUs only"
+        elif device.mig is not None and device.mig.current:
+            yield "devices", f"GPU {device.index} is in MIG mode, in which MPS cannot be exclusive"
+        elif not _has_limits(device):
+            said = f"GPU {device.index} has compute capability {device.compute_capability}"
+            yield "devices", f"{said}; MPS keeps clients apart since 7.0 (Volta)"
+    most = clients(cuda_version)
+    if replicas > most:
+        yield "replicas", f"{replicas} is more than MPS serves here; at most {most}"
+
+
+def clients(cuda_version: str | None) -> int:
+    """Return how many clients one GPU can have under a driver for this version of CUDA."""
+    newer = cuda_version is not None and _numbers(cuda_version) >= _MORE_CLIENTS_SINCE
+    return MPS_MOST_CLIENTS if newer else _CLIENTS_BEFORE
+
+
+def limits(gpu: Gpu, weights: Sequence[int], replica: int) -> Limits:
+    """Return what one Replica of a GPU may use: never more together than there is."""
+    weight, total = weights[replica], sum(weights)
+    return Limits(
+        memory_mib=gpu.memory_bytes // _MIB * weight // total,
+        threads_percent=max(1, 100 * weight // total),
+    )
+
+
+def plan_sets(gpus: Sequence[Gpu], shares: Mapping[str, SharedDevice]) -> tuple[MpsSet, ...]:
+    """Return the daemons that a node needs; ``shares`` are its SharedDevices by UUID.
+
+    Where one container gets one Replica only, every GPU has a daemon of its own: what goes
+    wrong on one GPU then stays there.
+    """
+    groups: dict[str, list[Gpu]] = {}
+    for gpu in sorted(gpus, key=lambda gpu: gpu.index):
+        share = shares.get(gpu.uuid)
+        if share is not None and share.by_mps:
+            # Short: a socket below has a path of at most 107 bytes.
+            own = gpu.uuid.removeprefix("GPU-").partition("-")[0]
+            name = f"{share.resource}/{own}" if share.most == 1 else share.resource
+            groups.setdefault(name, []).append(gpu)
+    return tuple(
+        MpsSet(
+            name=name,
+            resource=shares[members[0].uuid].resource,
+            gpus=tuple(gpu.uuid for gpu in members),
+            limits=tuple(_largest(gpu, shares[gpu.uuid].weights or (1,)) for gpu in members),
+        )
+        for name, members in groups.items()
+    )
+
+
+def _largest(gpu: Gpu, weights: Sequence[int]) -> Limits:
+    return limits(gpu, weights, max(range(len(weights)), key=weights.__getitem__))
+
+
+def _has_limits(gpu: Gpu) -> bool:
+    known = gpu.compute_capability
+    return known is None or _numbers(known) >= _VOLTA
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

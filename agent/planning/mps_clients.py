@@ -1,0 +1,69 @@
+"""What a container needs to compute through MPS. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.model.errors import HardwareError
+from agent.model.inventory import Gpu
+from agent.planning.mps import PIPE_DIRECTORY, Door, Limits, Served, limits
+from agent.planning.shared_device import SharedDevice
+
+THREADS = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
+CONTAINER_SHM = "/dev/shm"  # noqa: S108 - where the C library looks for shared memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A container that computes through MPS."""
+
+    door: Door
+    gpu: str
+    """UUID of the first of its GPUs."""
+    limits: Mapping[str, str]
+    """Environment variables that hold it to its share."""
+
+
+def client_of(
+    devices: Sequence[str], gpus: Iterable[Gpu], shares: Mapping[str, SharedDevice], served: Served
+) -> Client | None:
+    """Return what a container with these Replicas needs; None for one without MPS.
+
+    ``gpus`` are those behind the Replicas. Several Replicas of a GPU count as the largest of
+    them: the daemon gives no client more. Raises HardwareError where no daemon serves them all.
+    """
+    ordered = sorted({gpu.uuid: gpu for gpu in gpus}.values(), key=lambda gpu: gpu.index)
+    if not any(gpu.uuid in shares and shares[gpu.uuid].by_mps for gpu in ordered):
+        return None
+    doors = {gpu.uuid: served.doors.get(gpu.uuid) for gpu in ordered}
+    door = doors[ordered[0].uuid]
+    if door is None or any(each != door for each in doors.values()):
+        raise HardwareError(f"no MPS daemon serves {', '.join(doors)} together; ask for one")
+    given = [_given(gpu, devices, shares[gpu.uuid]) for gpu in ordered]
+    memory = ",".join(f"{number}={each.memory_mib}M" for number, each in enumerate(given))
+    threads = min(each.threads_percent for each in given)
+    return Client(door=door, gpu=ordered[0].uuid, limits={MEMORY: memory, THREADS: str(threads)})
+
+
+def door_env(door: Door) -> dict[str, str]:
+    """Return how a container is told where its daemon is."""
+    return {PIPE_DIRECTORY: _container_pipe(door)}
+
+
+def door_mounts(door: Door) -> dict[str, str]:
+    """Return the folders of the host that a container needs, by their paths in it."""
+    return {_container_pipe(door): door.pipe, CONTAINER_SHM: door.shm}
+
+
+def _container_pipe(door: Door) -> str:
+    return f"/mps/{door.set.resource}/pipe"
+
+
+def _given(gpu: Gpu, devices: Iterable[str], share: SharedDevice) -> Limits:
+    """Return the limits of the largest of a GPU's Replicas among the given ones."""
+    weights = share.weights or (1,)
+    parts = (each.partition("::") for each in devices)
+    numbers = [int(number) for uuid, _, number in parts if uuid == gpu.uuid]
+    return limits(gpu, weights, max(numbers, key=weights.__getitem__))
