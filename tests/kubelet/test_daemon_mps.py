@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import json
+import os
 
 import mps_node as mps
 import pytest
 import yaml
 from daemon_process import GPU, simulated_node
 
+from agent.simulation import machines
 from deviceplugin.standin.pods import AdmissionFailed, Container, Pod
 
 SHARED = "nvidia.com/gpu.shared"
@@ -365,3 +367,66 @@ async def test_an_agent_killed_while_it_ends_a_daemon_leaves_what_the_next_one_f
         await healthy(node, GPU, 8)
         assert mps.processes(node) == []
         assert set(mps.compute_modes(node)) == {"default"}
+
+
+async def test_a_program_at_work_on_the_gpu_is_waited_for():
+    async with mps_node() as node:
+        machines.occupy(node.machine, "7", 4711)
+        await node.serving(write_config(node))
+        await healthy(node, SHARED, 4)
+
+        await until(lambda: "once these processes have ended: 4711" in node.log.read_text())
+        assert mps.compute_modes(node)[7] == "default"
+        machines.release(node.machine, "7", 4711)
+        await healthy(node, SHARED, 8)
+
+
+async def test_a_gpu_that_somebody_closed_to_computing_stays_closed():
+    async with mps_node() as node:
+        machines.change(node.machine, "7", {"compute_mode": "prohibited"})
+        await node.serving(write_config(node))
+        await healthy(node, SHARED, 4)
+
+        await until(lambda: "has the compute mode PROHIBITED" in node.log.read_text())
+        assert mps.compute_modes(node)[6:] == ["exclusive-process", "prohibited"]
+
+
+async def test_a_daemon_of_somebody_else_is_left_alone():
+    async with mps_node() as node:
+        pipe = node.machine / f"run/nvidia/mps/{SHARED}/{node.uuid(7).split('-')[1]}/pipe"
+        pipe.mkdir(parents=True)
+        foreign = await asyncio.create_subprocess_exec(
+            node.machine / "usr/bin/nvidia-cuda-mps-control",
+            "-f",
+            env={**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(pipe)},
+        )
+        try:
+            await until((pipe / "nvidia-cuda-mps-control.pid").exists)
+            await node.serving(write_config(node))
+            await healthy(node, SHARED, 4)
+
+            await until(lambda: "another MPS daemon answers at" in node.log.read_text())
+            assert mps.told(node, str(pipe), "get_default_active_thread_percentage") == "100.0"
+        finally:
+            foreign.kill()
+            await foreign.wait()
+        await healthy(node, SHARED, 8)
+
+
+async def test_under_selinux_containers_may_use_what_they_are_given():
+    record = """
+import os
+os.setxattr = lambda path, name, value: print("labelled", path, name, value, flush=True)
+"""
+    async with mps_node() as node:
+        enforce = node.machine / "sys/fs/selinux/enforce"
+        enforce.parent.mkdir(parents=True)
+        enforce.write_text("1")
+        await node.serving(write_config(node), before=record)
+        await healthy(node)
+
+        label = "security.selinux b'system_u:object_r:container_file_t:s0\\x00'"
+        lines = [each for each in node.log.read_text().splitlines() if each.endswith(label)]
+        paths = {line.split()[1] for line in lines}
+        assert set(mps.daemons(node)) < paths
+        assert len([path for path in paths if "/dev/shm/" in path]) == 2
