@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from bench import calls, day, following, idle, mig, placement, starting, xid
+from bench import calls, day, following, idle, mig, placement, sharing, starting, xid
 
 FIGURES = {
     "start": lambda quick: starting.measure(rounds=3 if quick else 9),
@@ -15,6 +15,7 @@ FIGURES = {
     "placement": lambda quick: placement.measure(rounds=200 if quick else 2000),
     "day": lambda quick: day.measure(count=200 if quick else 5000),
     "mig": lambda quick: mig.measure(rounds=20 if quick else 200),
+    "sharing": lambda quick: sharing.measure(rounds=200 if quick else 2000),
     "xid": lambda _quick: xid.measure(),
     "following": lambda quick: following.measure(rounds=2 if quick else 5),
     "rest": lambda quick: idle.measure(

@@ -58,7 +58,7 @@ async def simulated_node(profile: str = "dgx-h100"):
 
 
 @contextlib.asynccontextmanager
-async def daemon(folder: Path, kubelet: Kubelet):
+async def daemon(folder: Path, kubelet: Kubelet, *flags: str):
     """Start the daemon; yield its pid, its plugin socket and how long the start took (s)."""
     log = (folder / "daemon.log").open("ab")
     began = time.perf_counter()
@@ -69,6 +69,7 @@ async def daemon(folder: Path, kubelet: Kubelet):
         str(folder / "machine"),
         "--kubelet-dir",
         str(folder / "kubelet"),
+        *flags,
         # As it runs on a node: every placement and allocation is logged.
         stderr=log,
     )

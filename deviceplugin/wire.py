@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
 from deviceplugin.values import (
@@ -33,14 +34,21 @@ def device_list(devices: Iterable[Device]) -> api.ListAndWatchResponse:
 
 
 def _device(device: Device) -> api.Device:
-    # No topology at all and a topology without nodes differ to the kubelet: it leaves a device
-    # with the latter out of what PodResources calls allocatable.
-    nodes = [api.NUMANode(ID=node) for node in device.numa_nodes]
     return api.Device(
         ID=device.id,
         health=HEALTHY if device.healthy else UNHEALTHY,
-        topology=api.TopologyInfo(nodes=nodes) if nodes else None,
+        topology=_topology(device.numa_nodes),
     )
+
+
+@cache
+def _topology(numa_nodes: tuple[int, ...]) -> api.TopologyInfo | None:
+    """Return one message for all devices of the same nodes; what it is put into copies it."""
+    # No topology at all and a topology without nodes differ to the kubelet: it leaves a device
+    # with the latter out of what PodResources calls allocatable.
+    if not numa_nodes:
+        return None
+    return api.TopologyInfo(nodes=[api.NUMANode(ID=node) for node in numa_nodes])
 
 
 def preference_request(

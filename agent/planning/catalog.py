@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from agent.config.schema import Flags
@@ -52,7 +53,7 @@ class OfferedDevice:
         return self.id != self.gpu
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Catalog:
     """Resource names and their devices, both in stable order."""
 
@@ -70,20 +71,53 @@ class Catalog:
 
     def find(self, resource: str, device: str) -> OfferedDevice | None:
         """Return one device of a resource by id."""
-        return next((d for d in self.resources.get(resource, ()) if d.id == device), None)
+        return self._by_id.get(resource, {}).get(device)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Mapping[str, OfferedDevice]]:
+        return {
+            resource: {device.id: device for device in devices}
+            for resource, devices in self.resources.items()
+        }
 
     def is_divided(self, resource: str) -> bool:
         """Return True for a resource that has shares: replicas of GPUs, or MIG instances.
 
         What can be given decides: beside it may stand what only containers still hold.
         """
-        devices = self.resources.get(resource, ())
-        healthy = [device for device in devices if device.healthy]
-        return any(each.is_share for each in healthy or devices)
+        return resource in self._divided
 
-    def parents(self, resource: str) -> dict[str, str]:
+    def parents(self, resource: str) -> Mapping[str, str]:
         """Return the GPU behind every device of a resource."""
-        return {device.id: device.gpu for device in self.resources.get(resource, ())}
+        return self._parents.get(resource, {})
+
+    # What calls of the kubelet need of a thousand Replicas, worked out once.
+
+    @cached_property
+    def whole(self) -> tuple[str, ...]:
+        """Every GPU that may be handed out as a whole, whatever it is called."""
+        return tuple(
+            device.id
+            for devices in self.resources.values()
+            for device in devices
+            if not device.is_share and device.healthy
+        )
+
+    @cached_property
+    def _divided(self) -> frozenset[str]:
+        found = set()
+        for resource, devices in self.resources.items():
+            healthy = [device for device in devices if device.healthy]
+            if any(each.is_share for each in healthy or devices):
+                found.add(resource)
+        return frozenset(found)
+
+    @cached_property
+    def _parents(self) -> Mapping[str, Mapping[str, str]]:
+        return {
+            resource: {device.id: device.gpu for device in devices}
+            for resource, devices in self.resources.items()
+        }
 
 
 def build_catalog(  # noqa: PLR0913 - everything that decides what is offered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from agent import _native
 from agent._native import SharePolicy
@@ -119,12 +119,7 @@ def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:
     is counted on the whole node.
     """
     held = ledger.held
-    return tuple(
-        device.gpu
-        for devices in catalog.resources.values()
-        for device in devices
-        if device.healthy and not device.is_share and device.id not in held
-    )
+    return tuple(uuid for uuid in catalog.whole if uuid not in held)
 
 
 def engine_policy(policy: PlacementPolicy) -> _native.PlacementPolicy:
@@ -137,21 +132,21 @@ def policy(config: Config, resource: str) -> _native.PlacementPolicy:
     return engine_policy(config.plumbline.placement.policy_of(resource))
 
 
-def shares_of(snapshot: Snapshot, resource: str) -> dict[str, str]:
+def shares_of(snapshot: Snapshot, resource: str) -> Mapping[str, str]:
     """Return the GPU behind every share that counts where shares of a resource are chosen.
 
     MigInstances of other profiles count as well: what they leave of a GPU is one thing.
     """
     parents = snapshot.catalog.parents(resource)
     if is_mig(snapshot, resource):
-        parents |= {uuid: each.parent.uuid for uuid, each in snapshot.instances.items()}
+        instances = snapshot.instances.items()
+        return {**parents, **{uuid: each.parent.uuid for uuid, each in instances}}
     return parents
 
 
 def is_mig(snapshot: Snapshot, resource: str) -> bool:
     """Return True for a resource of MigInstances."""
-    devices = snapshot.catalog.resources.get(resource, ())
-    return any(device.id in snapshot.instances for device in devices)
+    return not snapshot.instances.keys().isdisjoint(snapshot.catalog.parents(resource))
 
 
 def share_policy(snapshot: Snapshot, resource: str) -> SharePolicy:

@@ -42,8 +42,9 @@ def choose_shares(table: PlacementTable, request: ShareRequest) -> Placement:
     counts = _Counts.of(table, request)
     choice = counts.choose(table, request.policy)
     taken = _pick(table, choice.counts, request)
-    offered = sorted({*request.available, *request.must_include}, key=_natural)
-    taken += [id_ for id_ in offered if id_ not in set(taken)][: request.size - len(taken)]
+    if len(taken) < request.size:
+        others = {*request.available, *request.must_include}.difference(taken)
+        taken += sorted(others, key=_natural)[: request.size - len(taken)]
     return Placement(
         tuple(taken),
         lambda: _explain(table, request, counts, choice),

@@ -77,7 +77,9 @@ def _compute_policy(folder: Path, arguments: list[str]) -> int:
             sys.stdout.write(f"GPU {gpu.index}: Timeslice: {_WORDS[number]}\n")
         else:
             store.mkdir(exist_ok=True)
-            path.write_text(f"{asked.set_timeslice}\n")
+            fresh = path.with_suffix(".tmp")
+            fresh.write_text(f"{asked.set_timeslice}\n")
+            fresh.replace(path)
             sys.stdout.write(f"Successfully set timeslice to {_WORDS[asked.set_timeslice]}\n")
     return 0
 

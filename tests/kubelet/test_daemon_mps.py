@@ -77,7 +77,7 @@ async def test_each_shared_gpu_has_a_daemon_that_knows_the_limits():
             assert mps.told(node, pipe, "get_default_active_thread_percentage") == "25.0"
             # 46,068 MiB of an L40S, a quarter each.
             assert mps.told(node, pipe, "get_default_device_pinned_mem_limit 0") == "11517M"
-        seen = {each.environ()["CUDA_VISIBLE_DEVICES"] for each in pipes.values()}
+        seen = {each.gpus for each in pipes.values()}
         assert seen == {node.uuid(6), node.uuid(7)}
 
 
@@ -95,7 +95,7 @@ async def test_a_container_is_told_how_to_reach_its_daemon_and_its_limits():
         mounts = {each.container_path: each for each in told.mounts}
         pipe = mounts["/mps/nvidia.com/gpu.shared/pipe"]
         assert not pipe.read_only
-        assert mps.daemons(node)[pipe.host_path].environ()["CUDA_VISIBLE_DEVICES"] == gpu
+        assert mps.daemons(node)[pipe.host_path].gpus == gpu
         assert mounts["/dev/shm"].host_path.startswith(str(node.machine / "dev/shm"))
 
 
@@ -119,7 +119,7 @@ async def test_through_cdi_a_container_gets_a_device_of_its_own_for_it():
         assert set(edits) == {node.uuid(6), node.uuid(7)}
         assert edits[gpu]["env"] == ["CUDA_MPS_PIPE_DIRECTORY=/mps/nvidia.com/gpu.shared/pipe"]
         (pipe, shm) = edits[gpu]["mounts"]
-        assert mps.daemons(node)[pipe["hostPath"]].environ()["CUDA_VISIBLE_DEVICES"] == gpu
+        assert mps.daemons(node)[pipe["hostPath"]].gpus == gpu
         assert shm["containerPath"] == "/dev/shm"
 
 
@@ -176,7 +176,7 @@ async def test_sharing_that_ends_waits_for_the_pods_and_puts_everything_back():
         await until(lambda: len(mps.daemons(node)) == 1)
         await healthy(node, GPU, 7)
         (daemon,) = mps.daemons(node).values()
-        assert daemon.environ()["CUDA_VISIBLE_DEVICES"] == gpu
+        assert daemon.gpus == gpu
         assert sum(each == "exclusive-process" for each in mps.compute_modes(node)) == 1
 
         await node.kubelet.remove_pod(pod)
@@ -197,7 +197,7 @@ async def test_turns_become_mps_only_when_the_pods_that_take_turns_have_ended():
         write_config(node)
         await healthy(node, SHARED, 4)
         (daemon,) = mps.daemons(node).values()
-        assert daemon.environ()["CUDA_VISIBLE_DEVICES"] != device.partition("::")[0]
+        assert daemon.gpus != device.partition("::")[0]
 
         await node.kubelet.remove_pod(pod)
         await healthy(node, SHARED, 8)
@@ -230,7 +230,7 @@ async def test_a_daemon_that_is_killed_is_started_anew():
         await healthy(node)
         pipe, daemon = next(iter(mps.daemons(node).items()))
 
-        daemon.kill()
+        daemon.process.kill()
         await until(lambda: pipe in mps.daemons(node) and mps.daemons(node)[pipe].pid != daemon.pid)
         await node.logged("mps_failed")
         await healthy(node)
@@ -253,7 +253,7 @@ async def test_a_daemon_that_hangs_is_started_anew():
         await healthy(node)
         pipe, daemon = next(iter(mps.daemons(node).items()))
 
-        daemon.suspend()
+        daemon.process.suspend()
         await healthy(node, SHARED, 4)
         await until(lambda: pipe in mps.daemons(node) and mps.daemons(node)[pipe].pid != daemon.pid)
         await healthy(node)
@@ -269,20 +269,18 @@ async def test_a_daemon_that_hangs_is_left_alone_while_a_pod_may_be_connected_to
         )
         mps.told(node, pipe, "start_server -uid 0")
         daemon = mps.daemons(node)[pipe]
-        server = next(each for each in mps.processes(node) if "--server" in each.cmdline())
+        (server,) = mps.servers(node)
 
-        daemon.suspend()
+        daemon.process.suspend()
         await healthy(node, SHARED, 4)
         await until(lambda: "once its clients have ended" in node.log.read_text())
         assert server.is_running()
-        assert daemon.is_running()
+        assert daemon.process.is_running()
 
         await node.kubelet.remove_pod(pod)
         await healthy(node, SHARED, 8)
         assert not server.is_running()
-        assert (
-            device.partition("::")[0] == mps.daemons(node)[pipe].environ()["CUDA_VISIBLE_DEVICES"]
-        )
+        assert device.partition("::")[0] == mps.daemons(node)[pipe].gpus
 
 
 async def test_a_daemon_whose_folder_is_deleted_is_started_anew():

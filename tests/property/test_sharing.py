@@ -121,8 +121,8 @@ def test_each_gpu_shared_through_mps_has_one_daemon_and_is_never_promised_twice(
     found = catalog(sharing)
 
     served = Counter(uuid for each in found.mps_sets for uuid in each.gpus)
-    assert served == Counter(list(found.shares.by_device))
-    for uuid, share in found.shares.by_device.items():
+    assert served == Counter(list(found.shared.by_device))
+    for uuid, share in found.shared.by_device.items():
         given = [limits(gpu(0), share.weights, n) for n in range(share.replicas)]
         assert sum(each.memory_mib for each in given) <= gpu(0).memory_bytes // 2**20
         assert sum(each.threads_percent for each in given) <= 100
@@ -137,7 +137,7 @@ def test_each_gpu_shared_through_mps_has_one_daemon_and_is_never_promised_twice(
 def test_no_resource_mixes_what_goes_through_mps_with_what_does_not(sharing):
     found = catalog(sharing)
 
-    shares = found.shares.by_device
+    shares = found.shared.by_device
     for devices in found.resources.values():
         ways = {each.gpu in shares and shares[each.gpu].by_mps for each in devices}
-        assert len(ways) < 2 or any(each.path.endswith(".rename") for each in found.shares.unfit)
+        assert len(ways) < 2 or any(each.path.endswith(".rename") for each in found.shared.unfit)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+from dataclasses import dataclass
 
 import psutil
 
@@ -12,22 +13,45 @@ from agent.simulation.machines import read_facts
 from agent.simulation.smi import time_slices
 
 
-def processes(node):
+@dataclass(frozen=True)
+class Found:
+    """A process as it was when it was found; it may have ended since."""
+
+    process: psutil.Process
+    pipe: str
+    gpus: str
+    is_server: bool
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+
+def found(node):
     """Every MPS process of a node, daemons and servers."""
-    found = []
+    everything = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            mine = process.environ().get(MARK, "").startswith(str(node.machine))
-            if mine and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+            env, words, status = process.environ(), process.cmdline(), process.status()
+            mine = env.get(MARK, "").startswith(str(node.machine))
+            if mine and status != psutil.STATUS_ZOMBIE:
+                everything.append(
+                    Found(process, env[MARK], env["CUDA_VISIBLE_DEVICES"], "--server" in words)
+                )
+    return everything
+
+
+def processes(node):
+    return [each.process for each in found(node)]
+
+
+def servers(node):
+    return [each.process for each in found(node) if each.is_server]
 
 
 def daemons(node):
-    """The control daemons of a node: pipe directory to process."""
-    return {
-        each.environ()[MARK]: each for each in processes(node) if "--server" not in each.cmdline()
-    }
+    """The control daemons of a node by pipe directory."""
+    return {each.pipe: each for each in found(node) if not each.is_server}
 
 
 def compute_modes(node):
@@ -41,8 +65,9 @@ def compute_modes(node):
 def slices(node):
     """The time slices that were set, by UUID, as nvidia-smi numbers them; the default left out."""
     folder = time_slices(node.machine)
-    found = {each.name: int(each.read_text()) for each in folder.glob("*")}
-    return {uuid: number for uuid, number in found.items() if number}
+    whole = (each for each in folder.glob("GPU-*") if each.suffix != ".tmp")
+    numbers = {each.name: int(each.read_text()) for each in whole}
+    return {uuid: number for uuid, number in numbers.items() if number}
 
 
 def told(node, pipe, command):
