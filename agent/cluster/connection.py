@@ -52,6 +52,16 @@ class Connection:
         """Create an object; return it. Raises ClusterError."""
         return self._asked("POST", path, body=body)
 
+    def put(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """Replace an object; return it. Raises ClusterError."""
+        return self._asked("PUT", path, body=body)
+
+    def delete(self, path: str, *, uid: str | None = None) -> dict[str, Any]:
+        """Delete an object, the one with this UID where one is given. Raises ClusterError."""
+        options = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        only = {"preconditions": {"uid": uid}} if uid else {}
+        return self._asked("DELETE", path, body={**options, **only})
+
     def patch(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         """Merge into an object (RFC 7396); return it. Raises ClusterError."""
         return self._asked("PATCH", path, body=body, kind=_MERGE_PATCH)

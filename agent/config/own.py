@@ -134,6 +134,27 @@ class MetricsRules(Section, frozen=True, kw_only=True):
     """None: no metrics, and no memory for them."""
 
 
+class Mode(StrEnum):
+    """Through which of the kubelet's doors GPUs are given."""
+
+    DEVICE_PLUGIN = "device-plugin"
+    DRA = "dra"
+
+
+class TaintEffect(StrEnum):
+    """What becomes of claims for a device that is not well."""
+
+    NO_SCHEDULE = "NoSchedule"  # no claim is allocated it
+    NO_EXECUTE = "NoExecute"  # and pods that have it are evicted
+
+
+class Dra(Section, frozen=True, kw_only=True):
+    """``plumbline.dra``."""
+
+    taint_effect: TaintEffect = TaintEffect.NO_SCHEDULE
+    """NoSchedule: a pod may be able to save its work before it ends by itself."""
+
+
 class Plumbline(Section, frozen=True, kw_only=True):
     """``plumbline``."""
 
@@ -148,6 +169,8 @@ class Plumbline(Section, frozen=True, kw_only=True):
     nics: Nics = Nics()
     metrics: MetricsRules = MetricsRules()
     mig: Mig = Mig()
+    mode: Mode = Mode.DEVICE_PLUGIN
+    dra: Dra = Dra()
     socket: AbsolutePath | None = LOCAL_SOCKET
     """Where `plumbline explain` asks the running agent; None: nowhere."""
 

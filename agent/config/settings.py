@@ -316,6 +316,18 @@ SETTINGS: tuple[Setting, ...] = (
         metavar="DURATION",
     ),
     _row(
+        "plumbline.mode",
+        "--mode",
+        "PLUMBLINE_MODE",
+        "Through which of the kubelet's doors GPUs are given.",
+    ),
+    _row(
+        "plumbline.dra.taintEffect",
+        "--dra-taint-effect",
+        "PLUMBLINE_DRA_TAINT_EFFECT",
+        "What becomes of claims for a GPU that is not well.",
+    ),
+    _row(
         "plumbline.socket",
         "--socket",
         "PLUMBLINE_SOCKET",

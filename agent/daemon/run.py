@@ -17,6 +17,7 @@ import msgspec
 from agent import VERSION
 from agent.config import flags
 from agent.config.flags import Resolved
+from agent.config.own import Mode
 from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
@@ -45,6 +46,7 @@ from deviceplugin.plugins import DevicePlugins
 
 if TYPE_CHECKING:
     from agent.daemon.cluster_link import ClusterLink
+    from agent.daemon.dra import Dra
 
 
 def run(argv: Sequence[str]) -> int:
@@ -133,8 +135,32 @@ class Daemon:
         )
         if self._cluster is None:
             self._orders.labelled(None)
+        self._dra = self._second_door()
         self._held: frozenset[str] = frozenset()
         self._stop = asyncio.Event()
+
+    def _second_door(self) -> Dra | None:
+        """Return what serves DRA, where the configuration wants it. Raises ConfigError."""
+        options = self._resolved.options
+        if self._resolved.config.plumbline.mode is not Mode.DRA:
+            return None
+        from agent.cluster.access import find_access  # noqa: PLC0415
+        from agent.daemon.dra import Dra  # noqa: PLC0415
+
+        access = find_access(options.kubeconfig, os.environ)
+        if options.node_name is None or access is None:
+            raise ConfigError(
+                "plumbline.mode dra needs the API server and this node's name; give --node-name"
+                " (NODE_NAME), and outside of a pod --kubeconfig"
+            )
+        return Dra(
+            self._machine,
+            access,
+            options.node_name,
+            kubelet_dir=Path(options.kubelet_dir).parent,
+            spec_dir=self._resolved.config.plumbline.cdi.spec_dir,
+            state=lambda: (self._node.snapshot, self._node.ledger),
+        )
 
     @property
     def left_thread_behind(self) -> bool:
@@ -182,6 +208,8 @@ class Daemon:
     async def _close_node(self) -> None:
         if self._cluster:
             self._cluster.close()
+        if self._dra:
+            await self._dra.close()
         await asyncio.gather(self._orders.close(), self._sharing.close())
         await self._node.close()
 
@@ -190,7 +218,7 @@ class Daemon:
         await self._plugins.take()
         await self._take_in()
         self._in_charge.set()
-        also = [self._cluster.run()] if self._cluster else []
+        also = [each.run() for each in (self._cluster, self._dra) if each is not None]
         await asyncio.gather(
             self._plugins.run(),
             self._windows.run(),
@@ -205,6 +233,8 @@ class Daemon:
         await in_thread(self._nic_grants.load, Path(summaries))
         await self._orders.take_in()
         await self._sharing.take_in()
+        if self._dra:
+            await self._dra.take_in()
 
     async def _look_after_node(self) -> None:
         try:
@@ -254,6 +284,8 @@ class Daemon:
         self._plugins.offer(offered_devices(snapshot.catalog))
         self._orders.stirred()
         self._sharing.stirred()
+        if self._dra:
+            self._dra.stirred()
 
     def _ordered(self, layout: str | None) -> None:
         self._orders.labelled(layout)
@@ -267,6 +299,8 @@ class Daemon:
             self._held = held
             self._orders.stirred()
             self._sharing.stirred()
+            if self._dra:
+                self._dra.stirred()
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()

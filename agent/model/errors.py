@@ -9,6 +9,7 @@
     |   `-- HalfDoneError    a change failed and could not be undone (commands exit 6)
     |-- BusyError         what is in use stands in the way; nothing was changed (commands exit 4)
     |-- KubeletError      the kubelet or its directory
+    |-- ClaimError        a ResourceClaim cannot be prepared; the kubelet asks again
     `-- ClusterError      the API server
 
 A message names what happened, to which subject, and what to do next. Errors of other
@@ -62,6 +63,10 @@ class BusyError(PlumblineError):
 
 class KubeletError(PlumblineError):
     """The kubelet, its socket or its directory stands in the way."""
+
+
+class ClaimError(PlumblineError):
+    """A ResourceClaim cannot be prepared as it is."""
 
 
 class ClusterError(PlumblineError):

@@ -27,6 +27,7 @@ from agent.planning.strategy import (
 )
 
 DESTROYED = "it was destroyed"
+THROUGH_DRA = "it is given through DRA now"
 RESHARED = "its GPU is shared otherwise now"
 
 
@@ -132,6 +133,7 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     destroyed: Iterable[MigInstance] = (),
     changing: Mapping[str, str] = MappingProxyType({}),
     served: Served = NOTHING_SERVED,
+    through_dra: bool = False,
 ) -> Catalog:
     """Return what the node offers.
 
@@ -155,6 +157,8 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     until that is over, which keeps the kubelet from choosing them, and pods where they are.
     ``served`` says which GPUs MPS daemons serve: what is to be shared through MPS is unhealthy
     until one does, and what is not as long as one does.
+
+    ``through_dra`` leaves to the device plugin only what containers still hold.
     """
     gone, ended = tuple(departed), tuple(destroyed)
     wanted, known = sharing or Sharing(), ledger or Ledger()
@@ -162,6 +166,8 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     named = [each for each in judged if isinstance(each, Named)]
     shares = share(named, wanted, inventory.cuda_version)
     verdicts = list(with_replicas(judged, shares))
+    if through_dra:
+        verdicts = [_former(each) for each in verdicts]
     absent = frozenset(gpu.uuid for gpu in gone)
     faults = Faults(health=health, flags=flags, absent=absent, changing=changing)
     offers = _Offers(inventory, faults, Holdings(known, ended), shares, served)
@@ -238,6 +244,12 @@ class _Offers:
     def _offer(self, device: Device, resource: str, id_: str, reason: str | None) -> None:
         offer = _offer(device, self._inventory, reason=reason, id_=id_)
         self.resources.setdefault(resource, []).append(offer)
+
+
+def _former(verdict: Verdict) -> Verdict:
+    if isinstance(verdict, Named):
+        return Former(device=verdict.device, resource=verdict.resource, reason=THROUGH_DRA)
+    return verdict
 
 
 def _otherwise_shared(

@@ -207,6 +207,21 @@ def gpu_spec(
     return _document(CdiClass.GPU, devices, _common_edits(surroundings))
 
 
+def claim_spec(
+    kind_: str, devices: Iterable[tuple[str, CdiGpu]], surroundings: Surroundings
+) -> dict[str, object]:
+    """Return a specification of a kind of its own with these devices, by name."""
+    root = surroundings.dev_root
+    listed = [_device(name, gpu.nodes, root) for name, gpu in devices]
+    common = _common_edits(surroundings)
+    return {
+        "cdiVersion": _minimum_version(listed, common),
+        "kind": kind_,
+        "devices": listed,
+        "containerEdits": common,
+    }
+
+
 def is_stale(names: Collection[str], gpus: Iterable[Gpu]) -> bool:
     """Return True when a ``gpu`` specification with these device names is of other GPUs.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from agent.config.own import Mode
 from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu, Inventory
@@ -138,6 +139,7 @@ def _with_catalog(snapshot: Snapshot) -> Snapshot:
             destroyed=snapshot.destroyed,
             changing=snapshot.changing,
             served=snapshot.served,
+            through_dra=snapshot.config.plumbline.mode is Mode.DRA,
         ),
     )
 

@@ -1,0 +1,73 @@
+"""What a ResourceClaim asks of this node's driver: the claim's object in, results out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.model.errors import ClaimError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One device that the scheduler allocated to a claim."""
+
+    request: str
+    """The claim's request; without a sub-request of a prioritised list."""
+    pool: str
+    device: str
+    admin: bool
+    """Access for an administrator: beside whoever has it."""
+    share_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocatedClaim:
+    """A claim as far as one driver is concerned."""
+
+    namespace: str
+    name: str
+    uid: str
+    results: tuple[Result, ...]
+
+
+def read_claim(document: Mapping[str, Any], *, uid: str, driver: str, pool: str) -> AllocatedClaim:
+    """Return what a claim has of a driver's devices in a pool; other drivers' are left alone.
+
+    Raises ClaimError when the claim is another one by now, or is not allocated.
+    """
+    metadata = document.get("metadata") or {}
+    name = f"{metadata.get('namespace')}/{metadata.get('name')}"
+    if metadata.get("uid") != uid:
+        raise ClaimError(
+            f"claim {name} has the UID {metadata.get('uid')}, and {uid} was asked for: it was"
+            " deleted and created again"
+        )
+    allocation = (document.get("status") or {}).get("allocation")
+    if not allocation:
+        raise ClaimError(f"claim {name} is not allocated")
+    return AllocatedClaim(
+        namespace=str(metadata["namespace"]),
+        name=str(metadata["name"]),
+        uid=uid,
+        results=tuple(_results(allocation, driver, pool, name)),
+    )
+
+
+def _results(allocation: Mapping[str, Any], driver: str, pool: str, name: str) -> Iterator[Result]:
+    for each in (allocation.get("devices") or {}).get("results") or ():
+        if each.get("driver") != driver:
+            continue
+        if each.get("pool") != pool:
+            raise ClaimError(
+                f"claim {name} has device {each.get('device')} of pool {each.get('pool')}, which"
+                f" is not this node's: {pool}"
+            )
+        yield Result(
+            request=str(each["request"]).partition("/")[0],
+            pool=pool,
+            device=str(each["device"]),
+            admin=bool(each.get("adminAccess")),
+            share_id=each.get("shareID"),
+        )

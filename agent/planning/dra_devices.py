@@ -1,0 +1,107 @@
+"""What the node offers through DRA: devices with the attributes that claims select by. Pure.
+
+Names, attributes and capacities are those of NVIDIA's driver (resource.k8s.io/v1, driver
+gpu.nvidia.com), so that claims written for it fit; ours are added. A device is named by its UUID:
+minor numbers and indices are given anew when a GPU is replaced or lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.model.inventory import Gpu, Inventory
+from agent.planning.sockets import sockets_of
+
+DRIVER = "gpu.nvidia.com"
+_VALUE_BYTES = 64
+_STANDARD = "resource.kubernetes.io/"
+_VERSION_PARTS = 3
+
+Value = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A semantic version, as attributes of that type want it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraDevice:
+    """One device of the node's pool."""
+
+    name: str
+    """A DNS label, the same as long as the device exists."""
+    uuid: str
+    attributes: Mapping[str, Value | Version]
+    capacity: Mapping[str, int]
+    """In units: bytes for memory."""
+    taints: Mapping[str, str] = field(default_factory=dict)
+    """What is wrong with it: values by key."""
+
+
+def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = None) -> DraDevice:
+    """Return a whole GPU as DRA offers it.
+
+    ``nvlink_group`` is a number that GPUs share which NVLink joins all alike.
+    """
+    position, fabric = gpu.position, gpu.fabric
+    joined = fabric is not None and fabric.state == "completed"
+    facts: dict[str, Value | Version | None] = {
+        "type": "gpu",
+        "uuid": gpu.uuid,
+        "productName": gpu.name,
+        "brand": gpu.brand,
+        "architecture": gpu.architecture,
+        "cudaComputeCapability": _version(gpu.compute_capability),
+        "driverVersion": _version(inventory.driver_version),
+        "cudaDriverVersion": _version(inventory.cuda_version),
+        "gpuIndex": gpu.index,
+        "moduleID": gpu.module_id,
+        "socket": _socket(gpu, inventory),
+        "pcieSwitch": position.switch if position else None,
+        "nvlinkGroup": nvlink_group,
+        "nvlinkClique": f"{fabric.cluster_uuid}.{fabric.clique_id}" if fabric and joined else None,
+        _STANDARD + "pciBusID": gpu.address,
+        _STANDARD + "pcieRoot": position.root if position else None,
+        _STANDARD + "numaNode": gpu.numa_node,
+        "numaNode": gpu.numa_node,
+    }
+    return DraDevice(
+        name=device_name(gpu.uuid),
+        uuid=gpu.uuid,
+        attributes={
+            name: value for name, value in facts.items() if value is not None and _fits(value)
+        },
+        capacity={"memory": gpu.memory_bytes},
+    )
+
+
+def device_name(uuid: str) -> str:
+    """Return what a device is called in its pool: ``gpu-1a2b...`` for the UUID GPU-1A2B..."""
+    return re.sub(r"[^a-z0-9-]", "-", uuid.lower())
+
+
+def _fits(value: Value | Version) -> bool:
+    """Return False for text that would have the whole slice refused."""
+    text = value.text if isinstance(value, Version) else value
+    return not isinstance(text, str) or 0 < len(text.encode()) <= _VALUE_BYTES
+
+
+def _version(text: str | None) -> Version | None:
+    """Return a version as the API wants it: three numbers without leading zeros; None for others.
+
+    9.0 becomes 9.0.0, and 580.65.06 becomes 580.65.6.
+    """
+    parts = (text or "").split(".")
+    if not all(part.isdecimal() for part in parts) or len(parts) > _VERSION_PARTS:
+        return None
+    numbers = [str(int(part)) for part in parts] + ["0"] * (_VERSION_PARTS - len(parts))
+    return Version(".".join(numbers))
+
+
+def _socket(gpu: Gpu, inventory: Inventory) -> int | None:
+    return None if gpu.numa_node is None else sockets_of(inventory.numa_nodes).get(gpu.numa_node)

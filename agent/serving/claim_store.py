@@ -1,0 +1,92 @@
+"""Claims on disk: what is prepared, and what was being prepared when a process died.
+
+One file for each claim, whole or not there, with a checksum. Every entry holds the UUIDs of its
+GPUs: names and numbers may mean other GPUs later. Blocking: call it from a worker thread.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from agent.model.errors import HardwareError
+from agent.partition.written import forget, read_files, write_down
+
+_VERSION = 1
+_SUFFIX = ".json"
+
+
+class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """One device of a claim."""
+
+    request: str
+    pool: str
+    device: str
+    uuid: str
+    admin: bool = False
+    share_id: str | None = None
+
+
+class StoredClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """One claim on this node."""
+
+    namespace: str
+    name: str
+    uid: str
+    state: Literal["started", "completed"]
+    devices: tuple[StoredDevice, ...]
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    checksum: int
+    claim: msgspec.Raw
+
+
+class ClaimStore:
+    """The claims of one node."""
+
+    def __init__(self, folder: Path) -> None:
+        """Remember the folder; it is made when there is something to write."""
+        self._folder = folder
+
+    def read(self) -> tuple[tuple[StoredClaim, ...], tuple[str, ...]]:
+        """Return the claims, and what is wrong with files that cannot be read.
+
+        Raises HardwareError when the folder cannot be read.
+        """
+        claims, faults = [], []
+        for name, content in read_files(self._folder).items():
+            try:
+                claims.append(_decoded(content))
+            except (msgspec.DecodeError, ValueError) as error:
+                faults.append(f"{self._folder / name}: {error}")
+        return tuple(claims), tuple(faults)
+
+    def write(self, claim: StoredClaim) -> None:
+        """Write a claim down, on the disk. Raises HardwareError."""
+        body = msgspec.json.encode(claim)
+        file = _File(version=_VERSION, checksum=zlib.crc32(body), claim=msgspec.Raw(body))
+        write_down(self._path(claim.uid), msgspec.json.encode(file))
+
+    def remove(self, uid: str) -> None:
+        """Forget a claim. Raises HardwareError."""
+        forget(self._path(uid))
+
+    def _path(self, uid: str) -> Path:
+        if not uid or "/" in uid or uid.startswith("."):
+            raise HardwareError(f"{uid!r} is no UID of a claim")
+        return self._folder / f"{uid}{_SUFFIX}"
+
+
+def _decoded(content: bytes) -> StoredClaim:
+    file = msgspec.json.decode(content, type=_File)
+    if file.version != _VERSION:
+        raise ValueError(f"version {file.version} is another program's")
+    body = bytes(file.claim)
+    if zlib.crc32(body) != file.checksum:
+        raise ValueError("its checksum is wrong")
+    return msgspec.json.decode(body, type=StoredClaim)

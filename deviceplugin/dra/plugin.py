@@ -1,0 +1,141 @@
+"""A DRA driver towards the kubelet: one socket that it is registered by, one that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from deviceplugin import rpc, sockets
+from deviceplugin._generated import pluginregistration_v1_pb2 as api
+from deviceplugin.dra import rpcs
+from deviceplugin.dra.backend import ClaimBackend
+from deviceplugin.dra.service import DraService
+from deviceplugin.dra.values import DeviceHealth
+from deviceplugin.files import FileIdentity, identify_socket
+
+# The kubelet skips what begins with a dot.
+_PRIVATE = ".pl-"
+_STOP_GRACE_S = 0.2
+# How often is looked whether the sockets are still there.
+_LOOK_S = 1.0
+_DIRECTORY_MODE = 0o750
+
+
+class DraPlugin:
+    """Serves one driver until closed; makes its sockets anew when somebody removes them.
+
+    Several instances of a driver can serve beside each other, as in a rolling update: each has
+    sockets of its own, named by ``instance``, the UID of its pod.
+    """
+
+    def __init__(
+        self,
+        driver: str,
+        backend: ClaimBackend,
+        *,
+        kubelet_dir: Path,
+        instance: str,
+        registered: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
+        """``kubelet_dir`` is the kubelet's own, /var/lib/kubelet.
+
+        ``registered`` is called when the kubelet has taken the driver (None) or refused it.
+        """
+        self._driver = driver
+        self._service_path = kubelet_dir / "plugins" / driver / f"dra-{instance}.sock"
+        self._registry_path = kubelet_dir / "plugins_registry" / f"{driver}-{instance}-reg.sock"
+        self._backend = backend
+        self._registered = registered
+        self._open: list[_Socket] = []
+        self._service: DraService | None = None
+        self._health: Sequence[DeviceHealth] = ()
+        self._closed = False
+
+    def tell(self, health: Sequence[DeviceHealth]) -> None:
+        """Tell the kubelet of the health of every device."""
+        self._health = health
+        if self._service is not None:
+            self._service.tell(health)
+
+    async def run(self) -> None:
+        """Serve, until cancelled or closed. Raises OSError when a socket cannot be made."""
+        while not self._closed:
+            if not self._open or not all(each.intact for each in self._open):
+                await self._close_sockets()
+                await self._open_sockets()
+            await asyncio.sleep(_LOOK_S)
+
+    async def close(self) -> None:
+        """End the service and remove its sockets, if they are still ours."""
+        self._closed = True
+        await self._close_sockets()
+
+    async def _open_sockets(self) -> None:
+        for path in (self._service_path, self._registry_path):
+            path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        self._service = service = DraService(self._backend)
+        service.tell(self._health)
+        # The service first: the kubelet connects as soon as it sees the registry's socket.
+        for path, add_to in (
+            (self._service_path, service.add_to),
+            (self._registry_path, self._add_registration),
+        ):
+            server = grpc.aio.server()
+            add_to(server)
+            identity = await sockets.start_at(server, path, prefix=_PRIVATE)
+            self._open.append(_Socket(path, server, identity))
+
+    async def _close_sockets(self) -> None:
+        if self._service is not None:
+            self._service.finish()
+        # The registry's socket first: its removal is the end of the registration.
+        for each in reversed(self._open):
+            await each.close()
+        self._open.clear()
+
+    def _add_registration(self, server: grpc.aio.Server) -> None:
+        handlers: dict[rpc.Rpc[Any, Any], rpc.Handler] = {
+            rpcs.GET_INFO: rpcs.GET_INFO.served(self._info),
+            rpcs.NOTIFY: rpcs.NOTIFY.served(self._notified),
+        }
+        rpc.bind(server, rpcs.GET_INFO.service, handlers)
+
+    async def _info(
+        self, _request: api.InfoRequest, _context: rpc.Context[api.InfoRequest, api.PluginInfo]
+    ) -> api.PluginInfo:
+        return api.PluginInfo(
+            type=rpcs.PLUGIN_TYPE,
+            name=self._driver,
+            endpoint=str(self._service_path),
+            supported_versions=rpcs.SUPPORTED,
+        )
+
+    async def _notified(
+        self,
+        request: api.RegistrationStatus,
+        _context: rpc.Context[api.RegistrationStatus, api.RegistrationStatusResponse],
+    ) -> api.RegistrationStatusResponse:
+        self._registered(None if request.plugin_registered else request.error or "no reason given")
+        return api.RegistrationStatusResponse()
+
+
+class _Socket:
+    """One server at one path."""
+
+    def __init__(self, path: Path, server: grpc.aio.Server, identity: FileIdentity | None) -> None:
+        self._path = path
+        self._server = server
+        self._identity = identity
+
+    @property
+    def intact(self) -> bool:
+        return self._identity is not None and identify_socket(self._path) == self._identity
+
+    async def close(self) -> None:
+        if self.intact:
+            self._path.unlink(missing_ok=True)
+        await self._server.stop(_STOP_GRACE_S)

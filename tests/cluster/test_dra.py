@@ -1,0 +1,173 @@
+"""GPUs claimed through DRA, on a real node."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from testbed import pods, waiting
+
+DAEMONSET = Path(__file__).parents[2] / "daemonset"
+ACCOUNT = "system:serviceaccount:kube-system:plumbline"
+API, DRIVER = "resource.k8s.io/v1", "gpu.nvidia.com"
+
+
+@pytest.fixture
+def claims(cluster):
+    """Start the agent as its service account, with the classes that claims name."""
+    classes = (DAEMONSET / "deviceclasses.yaml").read_text()
+    if cluster.components.minor < 36:
+        classes = classes.replace("  extendedResourceName:", "  #")
+    applied = [*cluster.apply((DAEMONSET / "rbac.yaml").read_text()), *cluster.apply(classes)]
+    account = cluster.plane.kubeconfig("plumbline", user=ACCOUNT)
+    claims = Claims(cluster, account)
+    claims.start()
+    yield claims
+    cluster.delete_pods()
+    # A kubelet that still has a claim takes no other of its name.
+    claims.wait_none_left()
+    claims.delete_all()
+    cluster.agent.end()
+    claims.delete_slices()
+    cluster.delete(*applied)
+
+
+class Claims:
+    """What a cluster has to do with DRA."""
+
+    def __init__(self, cluster, account):
+        self._cluster = cluster
+        self._account = account
+
+    def start(self):
+        self._cluster.agent.start(
+            f"--node-name={self._cluster.node.name}",
+            f"--kubeconfig={self._account}",
+            config=yaml.safe_dump({"version": "v1", "plumbline": {"mode": "dra"}}),
+        )
+        self.wait_devices(8)
+
+    def _resource(self, kind):
+        return self._cluster.dynamic.resources.get(api_version=API, kind=kind)
+
+    def slices(self):
+        found = self._cluster.dynamic.get(self._resource("ResourceSlice")).to_dict()["items"]
+        return [each for each in found if each["spec"]["driver"] == DRIVER]
+
+    def devices(self):
+        return [device for each in self.slices() for device in each["spec"].get("devices") or ()]
+
+    def wait_devices(self, count, timeout_s=20):
+        waiting.poll(
+            lambda: len(self.devices()) == count,
+            what=lambda: self._cluster.explain(f"{len(self.devices())} devices are published"),
+            timeout_s=timeout_s,
+        )
+
+    def claim(self, name, count=1, **request):
+        exactly = {"deviceClassName": DRIVER, "count": count, **request}
+        self._cluster.apply(
+            {
+                "apiVersion": API,
+                "kind": "ResourceClaim",
+                "metadata": {"name": name, "namespace": pods.NAMESPACE},
+                "spec": {"devices": {"requests": [{"name": "gpus", "exactly": exactly}]}},
+            }
+        )
+
+    def pod(self, name, claim, containers=("main",)):
+        made = [
+            {**pods.container(each), "resources": {"claims": [{"name": "own"}]}}
+            for each in containers
+        ]
+        return self._cluster.pod(
+            name, *made, resourceClaims=[{"name": "own", "resourceClaimName": claim}]
+        )
+
+    def allocated(self, name):
+        kind = self._resource("ResourceClaim")
+        found = self._cluster.dynamic.get(kind, name=name, namespace=pods.NAMESPACE).to_dict()
+        return [r["device"] for r in found["status"]["allocation"]["devices"]["results"]]
+
+    def wait_none_left(self):
+        """Wait until the kubelet has given every claim back."""
+        left = self._cluster.machine.folder / "var/lib/plumbline/claims"
+        waiting.poll(
+            lambda: not left.is_dir() or not list(left.iterdir()),
+            what=lambda: self._cluster.explain(f"claims are left: {list(left.iterdir())}"),
+            timeout_s=30,
+        )
+
+    def delete_all(self):
+        kind = self._resource("ResourceClaim")
+        for each in self._cluster.dynamic.get(kind, namespace=pods.NAMESPACE).items:
+            self._cluster.dynamic.delete(kind, name=each.metadata.name, namespace=pods.NAMESPACE)
+
+    def delete_slices(self):
+        for each in self.slices():
+            self._cluster.dynamic.delete(
+                self._resource("ResourceSlice"), name=each["metadata"]["name"]
+            )
+
+
+def gpu_nodes(cluster, names):
+    """The device nodes of GPUs by their names in the pool."""
+    by_name = {uuid.lower(): i for i, uuid in enumerate(cluster.machine.uuids)}
+    return {f"/dev/nvidia{by_name[name]}" for name in names}
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_a_pod_gets_the_gpus_of_its_claim(cluster, claims, count):
+    claims.claim("some", count)
+    pod = claims.pod("user", "some").wait_running()
+
+    names = claims.allocated("some")
+    assert len(set(names)) == count
+    assert pod.inside().gpus == gpu_nodes(cluster, names)
+
+
+def test_containers_and_pods_share_a_claim(cluster, claims):
+    claims.claim("common", 2)
+    first = claims.pod("first", "common", containers=("a", "b")).wait_running()
+    second = claims.pod("second", "common").wait_running()
+
+    nodes = gpu_nodes(cluster, claims.allocated("common"))
+    seen = [first.inside("a").gpus, first.inside("b").gpus, second.inside().gpus]
+    assert seen == [nodes] * 3
+
+
+def test_claims_outlive_the_agent_and_the_kubelet(cluster, claims):
+    claims.claim("lasting", 2)
+    pod = claims.pod("user", "lasting").wait_running()
+    before = pod.inside().sight
+
+    mark = cluster.agent.mark()
+    cluster.agent.restart(signal.SIGKILL)
+    cluster.agent.wait_event("dra_registered", since=mark)
+    mark = cluster.agent.mark()
+    cluster.restart("kubelet")
+    cluster.agent.wait_event("dra_registered", since=mark)
+    # The kubelet has wiped the slices, or does so in a moment.
+    cluster.agent.wait_event("slices_published", since=mark)
+    claims.wait_devices(8)
+    claims.claim("later", 6)
+    later = claims.pod("later", "later").wait_running()
+
+    assert pod.inside().sight == before
+    taken = gpu_nodes(cluster, claims.allocated("lasting"))
+    assert later.inside().gpus.isdisjoint(taken)
+    pod.delete()
+    later.delete()
+    claims.wait_none_left()
+    assert not list((cluster.machine.folder / "var/run/cdi").glob("*claim_*"))
+
+
+def test_nothing_is_written_while_nothing_changes(cluster, claims):
+    before = json.dumps([each["metadata"]["resourceVersion"] for each in claims.slices()])
+    claims.claim("one")
+    claims.pod("user", "one").wait_running()
+
+    after = json.dumps([each["metadata"]["resourceVersion"] for each in claims.slices()])
+    # The order changes at most: whoever comes next gets the best of what is left.
+    assert len(json.loads(after)) == len(json.loads(before)) == 1

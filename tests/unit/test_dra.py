@@ -1,0 +1,345 @@
+"""Devices as DRA offers them, claims read, prepared and given back."""
+
+import asyncio
+import json
+
+import msgspec
+import pytest
+from builders import gpu, inventory, numa, pairs_by_node
+
+from agent.config.own import Mode, Plumbline
+from agent.config.schema import Config
+from agent.ledger.ledger import Allocation, Ledger
+from agent.model.errors import ClaimError, ClusterError
+from agent.model.inventory import Fabric, PciAddress, PciPosition
+from agent.planning.claims import read_claim
+from agent.planning.dra_devices import Version, gpu_device
+from agent.planning.dra_order import listed_order
+from agent.planning.health import Health
+from agent.planning.pool import pool_devices
+from agent.planning.snapshot import build_snapshot
+from agent.serving.claim_store import ClaimStore
+from agent.serving.claims import Claims
+from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
+
+POOL, DRIVER = "node-1", "gpu.nvidia.com"
+
+
+def node(count=8, **facts):
+    """GPUs of which the first half is on NUMA node 0 and the others on node 1."""
+    gpus = [gpu(i, numa_node=2 * i // count) for i in range(count)]
+    return inventory(*gpus, pairs=pairs_by_node(gpus), numa_nodes=(numa(0), numa(1)), **facts)
+
+
+def snapshot(found=None, **health):
+    config = Config(plumbline=Plumbline(mode=Mode.DRA))
+    return build_snapshot(config, found or node(), Health(unhealthy=health), previous=None)
+
+
+def test_a_gpu_has_the_attributes_that_claims_select_by():
+    position = PciPosition(
+        address=PciAddress("0000:1b:00.0"),
+        root="pci0000:15",
+        switch=PciAddress("0000:16:00.0"),
+        path=(),
+        numa_node=0,
+    )
+    fabric = Fabric(state="completed", cluster_uuid="c", clique_id=7, health_mask=None)
+    found = gpu(
+        0, compute_capability="9.0", module_id=3, position=position, fabric=fabric, brand="x" * 65
+    )
+
+    device = gpu_device(found, node(), nvlink_group=2)
+
+    assert device.name == "gpu-0"
+    assert device.capacity == {"memory": 2**30}
+    expected = {
+        "type": "gpu",
+        "uuid": "GPU-0",
+        "cudaComputeCapability": Version("9.0.0"),
+        "moduleID": 3,
+        "pcieSwitch": "0000:16:00.0",
+        "nvlinkClique": "c.7",
+        "nvlinkGroup": 2,
+        "numaNode": 0,
+        "resource.kubernetes.io/pcieRoot": "pci0000:15",
+        "resource.kubernetes.io/pciBusID": "0000:01:00.0",
+        "resource.kubernetes.io/numaNode": 0,
+    }
+    assert expected.items() <= device.attributes.items()
+    # 65 bytes would have the whole slice refused.
+    assert "brand" not in device.attributes
+
+
+@pytest.mark.parametrize(
+    ("driver", "expected"),
+    [
+        ("580.65.06", Version("580.65.6")),
+        ("535.104", Version("535.104.0")),
+        ("1.2.3.4", None),
+        ("beta", None),
+    ],
+)
+def test_versions_are_what_the_api_takes_or_left_out(driver, expected):
+    device = gpu_device(gpu(0), node(driver_version=driver))
+
+    assert device.attributes.get("driverVersion") == expected
+
+
+def test_the_first_gpus_listed_are_the_best_set_and_those_that_are_taken_the_last():
+    seen = snapshot()
+    uuids = [each.uuid for each in seen.inventory.gpus]
+
+    idle = listed_order(seen.placement, uuids, uuids)
+    assert sorted(idle) == sorted(uuids)
+    halves = ({"GPU-0", "GPU-1", "GPU-2", "GPU-3"}, {"GPU-4", "GPU-5", "GPU-6", "GPU-7"})
+    assert set(idle[:4]) in halves
+
+    # What is left of a broken half is used up before the other is broken.
+    order = listed_order(seen.placement, uuids, [uuid for uuid in uuids if uuid != "GPU-1"])
+    assert set(order[:3]) == {"GPU-0", "GPU-2", "GPU-3"}
+    assert order[-1] == "GPU-1"
+
+
+def test_what_is_held_through_the_device_plugin_is_not_offered_and_what_is_claimed_stays():
+    held = Ledger(
+        confirmed=tuple(
+            Allocation(resource="nvidia.com/gpu", device=f"GPU-{i}", holder="default/p")
+            for i in (2, 3)
+        )
+    )
+    devices = pool_devices(snapshot(**{"GPU-5": "Xid 79"}), held, {"GPU-3": "default/c"})
+
+    names = {each.uuid for each in devices}
+    assert names == {f"GPU-{i}" for i in (0, 1, 3, 4, 5, 6, 7)}
+    (ill,) = (each for each in devices if each.taints)
+    assert (ill.uuid, dict(ill.taints)) == ("GPU-5", {"gpu.nvidia.com/unhealthy": "xid-79"})
+
+
+def result(device, request="gpus", **more):
+    return {"driver": DRIVER, "pool": POOL, "device": device, "request": request, **more}
+
+
+def claim_object(*results, uid="u1", name="c"):
+    return {
+        "metadata": {"namespace": "default", "name": name, "uid": uid},
+        "status": {"allocation": {"devices": {"results": list(results)}}} if results else {},
+    }
+
+
+def test_a_claim_is_read_as_far_as_the_driver_goes():
+    document = claim_object(
+        result("gpu-1", "a/first"), {**result("eth0"), "driver": "dra.net"}, result("gpu-2")
+    )
+
+    claim = read_claim(document, uid="u1", driver=DRIVER, pool=POOL)
+
+    assert [(each.request, each.device) for each in claim.results] == [
+        ("a", "gpu-1"),
+        ("gpus", "gpu-2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (claim_object(result("gpu-1"), uid="u2"), "deleted and created again"),
+        (claim_object(), "is not allocated"),
+        (claim_object({**result("gpu-1"), "pool": "node-2"}), "is not this node's"),
+    ],
+)
+def test_a_claim_that_is_another_one_or_elsewhere_is_refused(document, said):
+    with pytest.raises(ClaimError, match=said):
+        read_claim(document, uid="u1", driver=DRIVER, pool=POOL)
+
+
+class Bench:
+    """Claims on a node, with an API server that knows what it is told."""
+
+    def __init__(self, folder, seen=None, ledger=None):
+        self.folder = folder
+        self.objects = {}
+        self.fetched = []
+        self.release = None
+        self.seen = seen or snapshot()
+        self.ledger = ledger or Ledger()
+        self.claims = self.started()
+
+    def started(self):
+        """Another process on the same node."""
+        return Claims(
+            ClaimStore(self.folder / "claims"),
+            driver=DRIVER,
+            pool_name=POOL,
+            spec_dir=self.folder / "cdi",
+            fetch=self._fetch,
+            state=lambda: (self.seen, self.ledger),
+            in_thread=self._in_thread,
+            changed=lambda: None,
+        )
+
+    async def _in_thread(self, call, *args):
+        if self.release is not None:
+            await self.release.wait()
+        return call(*args)
+
+    def _fetch(self, ref):
+        self.fetched.append(ref.uid)
+        if ref.uid not in self.objects:
+            raise ClusterError("GET: not found (404)")
+        return self.objects[ref.uid]
+
+    def ref(self, uid, *results):
+        self.objects[uid] = claim_object(*results, uid=uid, name=f"c-{uid}")
+        return ClaimRef(namespace="default", name=f"c-{uid}", uid=uid)
+
+    async def prepare(self, *refs):
+        return await self.claims.prepare(refs)
+
+    @property
+    def specs(self):
+        return {each.name: json.loads(each.read_text()) for each in (self.folder / "cdi").iterdir()}
+
+
+async def test_a_prepared_claim_has_a_specification_and_the_same_answer_ever_after(tmp_path):
+    bench = Bench(tmp_path)
+    ref = bench.ref("u1", result("gpu-1", "a"), result("gpu-2", "b"))
+
+    first = (await bench.prepare(ref))["u1"]
+
+    assert isinstance(first, Prepared)
+    assert [(each.requests, each.device, each.cdi_devices) for each in first.devices] == [
+        (("a",), "gpu-1", ("k8s.gpu.nvidia.com/claim=u1-gpu-1",)),
+        (("b",), "gpu-2", ("k8s.gpu.nvidia.com/claim=u1-gpu-2",)),
+    ]
+    (spec,) = bench.specs.values()
+    nodes = {
+        each["name"]: [node["path"] for node in each["containerEdits"]["deviceNodes"]]
+        for each in spec["devices"]
+    }
+    assert nodes == {"u1-gpu-1": ["/dev/nvidia1"], "u1-gpu-2": ["/dev/nvidia2"]}
+
+    assert (await bench.prepare(ref))["u1"] == first
+    bench.claims = bench.started()
+    await bench.claims.load()
+    assert (await bench.prepare(ref))["u1"] == first
+    assert bench.fetched == ["u1"]
+
+
+async def test_a_specification_that_a_reboot_took_away_is_written_again(tmp_path):
+    bench = Bench(tmp_path)
+    ref = bench.ref("u1", result("gpu-1"))
+    await bench.prepare(ref)
+    before = bench.specs
+    for each in (tmp_path / "cdi").iterdir():
+        each.unlink()
+
+    await bench.prepare(ref)
+
+    assert bench.specs == before
+
+
+async def test_what_is_given_back_leaves_nothing_and_can_be_given_back_again(tmp_path):
+    bench = Bench(tmp_path)
+    ref = bench.ref("u1", result("gpu-1"))
+    await bench.prepare(ref)
+
+    for _ in range(2):
+        assert await bench.claims.unprepare([ref]) == {"u1": Released()}
+        assert bench.specs == {}
+        assert list((tmp_path / "claims").iterdir()) == []
+        assert bench.claims.held == {}
+
+
+async def refused(bench, *refs):
+    found = await bench.prepare(*refs)
+    return {uid: each.reason for uid, each in found.items() if isinstance(each, Refused)}
+
+
+async def test_each_claim_fails_by_itself(tmp_path):
+    held = Allocation(resource="nvidia.com/gpu", device="GPU-3", holder="default/p")
+    bench = Bench(tmp_path, seen=snapshot(**{"GPU-4": "Xid 79"}), ledger=Ledger(confirmed=(held,)))
+    good = bench.ref("good", result("gpu-1"))
+    unknown = ClaimRef(namespace="default", name="gone", uid="gone")
+    bad = {
+        "nobody": bench.ref("nobody", result("gpu-99")),
+        "twice": bench.ref("twice", result("gpu-1")),
+        "held": bench.ref("held", result("gpu-3")),
+        "ill": bench.ref("ill", result("gpu-4")),
+        "gone": unknown,
+    }
+
+    await bench.prepare(good)
+    reasons = await refused(bench, good, *bad.values())
+
+    assert set(reasons) == set(bad)
+    assert "no device gpu-99; it has gpu-0, gpu-1" in reasons["nobody"]
+    assert reasons["twice"] == "gpu-1 is claimed by default/c-good"
+    assert "by default/p, through the device plugin" in reasons["held"]
+    assert reasons["ill"] == "gpu-4 is unhealthy: Xid 79"
+    assert "404" in reasons["gone"]
+    assert len(bench.specs) == 1
+
+
+async def test_an_administrator_gets_what_others_have(tmp_path):
+    bench = Bench(tmp_path)
+    await bench.prepare(bench.ref("u1", result("gpu-1")))
+
+    found = await bench.prepare(bench.ref("u2", result("gpu-1", adminAccess=True)))
+
+    assert isinstance(found["u2"], Prepared)
+    assert bench.claims.held == {"GPU-1": "default/c-u1"}
+
+
+async def test_of_two_claims_for_one_gpu_at_once_one_gets_it(tmp_path):
+    bench = Bench(tmp_path)
+    refs = [bench.ref(uid, result("gpu-1")) for uid in ("u1", "u2")]
+
+    found = await bench.prepare(*refs)
+
+    assert sorted(type(each).__name__ for each in found.values()) == ["Prepared", "Refused"]
+
+
+async def test_a_call_that_the_kubelet_gave_up_goes_on_and_the_next_one_joins_it(tmp_path):
+    bench = Bench(tmp_path)
+    ref = bench.ref("u1", result("gpu-1"))
+    bench.release = asyncio.Event()
+
+    given_up = asyncio.create_task(bench.prepare(ref))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    again = asyncio.create_task(bench.prepare(ref))
+    await asyncio.sleep(0)
+    bench.release.set()
+
+    assert isinstance((await again)["u1"], Prepared)
+    assert bench.fetched == ["u1"]
+
+
+async def test_what_was_only_begun_is_begun_anew(tmp_path):
+    bench = Bench(tmp_path)
+    ref = bench.ref("u1", result("gpu-1"))
+    await bench.prepare(ref)
+    (path,) = (tmp_path / "claims").iterdir()
+    stored, _ = ClaimStore(tmp_path / "claims").read()
+    ClaimStore(tmp_path / "claims").write(msgspec.structs.replace(stored[0], state="started"))
+
+    bench.claims = bench.started()
+    await bench.claims.load()
+
+    assert not path.exists()
+    assert bench.specs == {}
+    assert isinstance((await bench.prepare(ref))["u1"], Prepared)
+
+
+async def test_a_file_that_cannot_be_read_is_left_and_the_others_are_known(tmp_path):
+    bench = Bench(tmp_path)
+    await bench.prepare(bench.ref("u1", result("gpu-1")), bench.ref("u2", result("gpu-2")))
+    broken = tmp_path / "claims/u1.json"
+    broken.write_bytes(broken.read_bytes().replace(b"GPU-1", b"GPU-7"))
+
+    bench.claims = bench.started()
+    await bench.claims.load()
+
+    assert bench.claims.held == {"GPU-2": "default/c-u2"}
+    assert broken.exists()
