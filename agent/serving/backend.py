@@ -164,7 +164,8 @@ def _now_s() -> float:
 
 def _whole(snapshot: Snapshot, request: PreferenceRequest) -> tuple[str, ...]:
     """Return the GPUs of an offer: what the kubelet offers is free, whatever is written down."""
-    return tuple(id_ for id_ in request.available if snapshot.gpu(id_) is not None)
+    gpus = {gpu.uuid for gpu in (*snapshot.inventory.gpus, *snapshot.departed)}
+    return tuple(id_ for id_ in request.available if id_ in gpus)
 
 
 def offered_devices(catalog: Catalog) -> Mapping[str, tuple[ListedDevice, ...]]:
