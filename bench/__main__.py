@@ -15,7 +15,9 @@ FIGURES = {
     "placement": lambda quick: placement.measure(rounds=200 if quick else 2000),
     "day": lambda quick: day.measure(count=200 if quick else 5000),
     "mig": lambda quick: mig.measure(rounds=20 if quick else 200),
-    "sharing": lambda quick: sharing.measure(rounds=200 if quick else 2000),
+    "sharing": lambda quick: sharing.measure(
+        rounds=200 if quick else 2000, starts=3 if quick else 7
+    ),
     "xid": lambda _quick: xid.measure(),
     "following": lambda quick: following.measure(rounds=2 if quick else 5),
     "rest": lambda quick: idle.measure(

@@ -30,24 +30,25 @@ def register_request(resource: str, endpoint: str) -> api.RegisterRequest:
 
 def device_list(devices: Iterable[Device]) -> api.ListAndWatchResponse:
     """Return the message that announces these devices."""
-    return api.ListAndWatchResponse(devices=[_device(device) for device in devices])
+    message = api.ListAndWatchResponse()
+    for device in devices:
+        _announce(message.devices.add(), device)
+    return message
 
 
-def _device(device: Device) -> api.Device:
-    return api.Device(
-        ID=device.id,
-        health=HEALTHY if device.healthy else UNHEALTHY,
-        topology=_topology(device.numa_nodes),
-    )
+def _announce(listed: api.Device, device: Device) -> None:
+    # Field by field: with a thousand Replicas the constructor's way takes twice as long.
+    listed.ID = device.id
+    listed.health = HEALTHY if device.healthy else UNHEALTHY
+    # No topology at all and a topology without nodes differ to the kubelet: it leaves a device
+    # with the latter out of what PodResources calls allocatable.
+    if device.numa_nodes:
+        listed.topology.CopyFrom(_topology(device.numa_nodes))
 
 
 @cache
-def _topology(numa_nodes: tuple[int, ...]) -> api.TopologyInfo | None:
-    """Return one message for all devices of the same nodes; what it is put into copies it."""
-    # No topology at all and a topology without nodes differ to the kubelet: it leaves a device
-    # with the latter out of what PodResources calls allocatable.
-    if not numa_nodes:
-        return None
+def _topology(numa_nodes: tuple[int, ...]) -> api.TopologyInfo:
+    """Return one message for all devices of the same nodes; to be copied, never changed."""
     return api.TopologyInfo(nodes=[api.NUMANode(ID=node) for node in numa_nodes])
 
 

@@ -6,8 +6,8 @@ the new one while a pod still holds it under the old one; only this ledger knows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 # The kubelet notes a device when Allocate has answered; a pod that it gave up in between never
@@ -72,19 +72,21 @@ class Ledger:
     """Those of ``unseen`` whose pod the kubelet knows, but not with this device: it started
     without its checkpoint, and would give the device away a second time."""
     kubelet: str = ""
-    grants: tuple[Grant, ...] = ()
+    granted: Mapping[str, Grant] = field(default_factory=dict)
+    """By device. A kubelet that does not say what its pods hold never confirms any."""
 
     def with_grant(self, resource: str, devices: Iterable[str], *, at_s: float) -> Ledger:
         """Return the ledger after an Allocate was answered."""
-        fresh = {device: Allocation(resource=resource, device=device) for device in devices}
-        kept = tuple(g for g in self.grants if g.allocation.device not in fresh)
-        added = tuple(Grant(allocation=each, at_s=at_s) for each in fresh.values())
+        fresh = {
+            device: Grant(allocation=Allocation(resource=resource, device=device), at_s=at_s)
+            for device in devices
+        }
         return Ledger(
             confirmed=self.confirmed,
             unseen=self.unseen,
             forgotten=self.forgotten,
             kubelet=self.kubelet,
-            grants=kept + added,
+            granted={**self.granted, **fresh},
         )
 
     def reconciled(self, account: Account) -> Ledger:
@@ -105,13 +107,18 @@ class Ledger:
             unseen=tuple(unseen),
             forgotten=forgotten,
             kubelet=account.kubelet,
-            grants=tuple(
-                grant
-                for grant in self.grants
+            granted={
+                device: grant
+                for device, grant in self.granted.items()
                 if _key(grant.allocation) not in known
                 and grant.at_s + GRANT_LASTS_S > account.asked_s
-            ),
+            },
         )
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """Return what Allocate gave and the kubelet has not confirmed."""
+        return tuple(self.granted.values())
 
     @cached_property
     def every(self) -> tuple[Allocation, ...]:
@@ -119,11 +126,16 @@ class Ledger:
         return (*self.confirmed, *(grant.allocation for grant in self.grants))
 
     @cached_property
-    def _by_gpu(self) -> dict[str, tuple[Allocation, ...]]:
-        found: dict[str, tuple[Allocation, ...]] = {}
-        for each in self.every:
-            found[each.gpu] = (*found.get(each.gpu, ()), each)
-        return found
+    def _by_gpu(self) -> Mapping[str, Sequence[Allocation]]:
+        return _grouped((each.gpu, each) for each in self.every)
+
+    @cached_property
+    def _by_device(self) -> Mapping[str, Sequence[Allocation]]:
+        return _grouped((each.device, each) for each in self.every)
+
+    @cached_property
+    def _forgotten(self) -> frozenset[Allocation]:
+        return frozenset(self.forgotten)
 
     @cached_property
     def held(self) -> frozenset[str]:
@@ -132,7 +144,7 @@ class Ledger:
 
     def allocations(self, gpu: str) -> tuple[Allocation, ...]:
         """Return what is held of a GPU as such, or of a MigInstance, by UUID."""
-        return self._by_gpu.get(gpu, ())
+        return tuple(self._by_gpu.get(gpu, ()))
 
     def holders(self) -> dict[str, str]:
         """Return who holds a device, by device, where the kubelet has told."""
@@ -145,13 +157,19 @@ class Ledger:
         different things. Replicas beside each other are not in each other's way.
         """
         whole = device.partition("::")[0]
+        if device == whole:
+            near = self.allocations(whole)
+        else:
+            near = (*self._by_device.get(whole, ()), *self._by_device.get(device, ()))
         mine = (resource, device)
-        forgotten = [a for a in self.forgotten if a.gpu == whole]
-        for each in (*self.allocations(whole), *forgotten):
-            touches = device == whole or each.device in {device, whole}
-            if touches and (_key(each) != mine or each in forgotten):
-                return each
-        return None
+        return next((a for a in near if _key(a) != mine or a in self._forgotten), None)
+
+
+def _grouped(pairs: Iterable[tuple[str, Allocation]]) -> Mapping[str, Sequence[Allocation]]:
+    found: dict[str, list[Allocation]] = {}
+    for key, allocation in pairs:
+        found.setdefault(key, []).append(allocation)
+    return found
 
 
 def _key(allocation: Allocation) -> tuple[str, str]:

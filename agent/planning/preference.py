@@ -118,8 +118,7 @@ def free_gpus(catalog: Catalog, ledger: Ledger) -> tuple[str, ...]:
     The kubelet offers what suits the NUMA nodes it has in mind; what a choice leaves behind
     is counted on the whole node.
     """
-    held = ledger.held
-    return tuple(uuid for uuid in catalog.whole if uuid not in held)
+    return tuple(uuid for uuid in catalog.whole if uuid not in ledger.held)
 
 
 def engine_policy(policy: PlacementPolicy) -> _native.PlacementPolicy:
@@ -146,7 +145,7 @@ def shares_of(snapshot: Snapshot, resource: str) -> Mapping[str, str]:
 
 def is_mig(snapshot: Snapshot, resource: str) -> bool:
     """Return True for a resource of MigInstances."""
-    return not snapshot.instances.keys().isdisjoint(snapshot.catalog.parents(resource))
+    return not snapshot.instances.keys().isdisjoint(snapshot.catalog.parents(resource).keys())
 
 
 def share_policy(snapshot: Snapshot, resource: str) -> SharePolicy:

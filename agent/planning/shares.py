@@ -6,6 +6,7 @@ already is counted from the node's own state: the kubelet offers only a part of 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -70,10 +71,10 @@ class _Counts:
 
         def count(ids: Iterable[str]) -> tuple[int, ...]:
             found = [0] * max(1, len(table.model.uuids))
-            for id_ in ids:
-                rank = table.rank(parents.get(id_, ""))
+            for parent, number in Counter(map(parents.get, ids)).items():
+                rank = None if parent is None else table.rank(parent)
                 if rank is not None:
-                    found[rank] += 1
+                    found[rank] += number
             return tuple(found)
 
         free, musts = count(offered), count(must)

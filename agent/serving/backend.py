@@ -33,6 +33,9 @@ from deviceplugin.values import (
     Device as ListedDevice,
 )
 
+# gRPC's C core drops an answer whose message has more than 16 KiB; 1,024 Replicas have 47.
+_NAMED_AT_MOST = 16
+
 
 class SnapshotBackend(Backend):
     """Reads whatever snapshot is current at the moment of the call."""
@@ -164,7 +167,8 @@ def _now_s() -> float:
 
 def _whole(snapshot: Snapshot, request: PreferenceRequest) -> tuple[str, ...]:
     """Return the GPUs of an offer: what the kubelet offers is free, whatever is written down."""
-    return tuple(id_ for id_ in request.available if snapshot.gpu(id_) is not None)
+    gpus = {gpu.uuid for gpu in (*snapshot.inventory.gpus, *snapshot.departed)}
+    return tuple(id_ for id_ in request.available if id_ in gpus)
 
 
 def offered_devices(catalog: Catalog) -> Mapping[str, tuple[ListedDevice, ...]]:
@@ -184,14 +188,17 @@ def _device(snapshot: Snapshot, resource: str, device_id: str) -> Device:
     whole = device_id.partition("::")[0]
     given = None if device is None else snapshot.device(whole) or snapshot.gpu(device.gpu)
     if device is None or given is None:
-        offered = snapshot.catalog.resources.get(resource, ())
-        raise AllocationRefused(
-            f"{resource} has no device {device_id}; it offers"
-            f" {', '.join(each.id for each in offered) or 'none'}"
-        )
+        offered = [each.id for each in snapshot.catalog.resources.get(resource, ())]
+        raise AllocationRefused(f"{resource} has no device {device_id}; it offers {_some(offered)}")
     if device.reason is not None:
         raise AllocationRefused(f"{device_id} is unhealthy: {device.reason}")
     return given
+
+
+def _some(ids: Sequence[str]) -> str:
+    if len(ids) <= _NAMED_AT_MOST:
+        return ", ".join(ids) or "none"
+    return f"{', '.join(ids[:_NAMED_AT_MOST])} and {len(ids) - _NAMED_AT_MOST} more"
 
 
 def _allocation(answer: DeviceList, nics: NicAnswer | None) -> ContainerAllocation:

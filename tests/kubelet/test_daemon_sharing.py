@@ -2,12 +2,15 @@
 
 import asyncio
 
+import grpc.aio
 import pytest
 import yaml
 from daemon_process import GPU, changed, simulated_node
 from mig_machine import divide, instances
 
 from agent.simulation import machines
+from deviceplugin import rpc
+from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
 from deviceplugin.standin.pods import AdmissionFailed, Container, Pod
 
 SHARED = "nvidia.com/gpu.shared"
@@ -81,6 +84,19 @@ async def test_several_shares_are_refused_where_the_configuration_says_so():
         with pytest.raises(AdmissionFailed, match=r"asks for 2 of nvidia\.com/turns"):
             await admit(node, "nvidia.com/turns", count=2)
         await admit(node, "nvidia.com/turns", name="one")
+
+
+async def test_a_refusal_can_be_read_however_many_shares_there_are():
+    async with simulated_node() as node:
+        await node.serving(write_config(node, {"resources": [entry(replicas=128)]}))
+        await node.kubelet.devices(GPU, lambda now: len(now) == 1024)
+        container = api.ContainerAllocateRequest(devices_ids=["GPU-of-another-node::3"])
+
+        async with rpc.open_channel(node.kubelet.directory / "nvidia-gpu.sock") as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match=r"::\d+ and 1008 more") as refused:
+                await rpc.ALLOCATE.on(channel)(api.AllocateRequest(container_requests=[container]))
+
+        assert "nvidia.com/gpu has no device GPU-of-another-node::3" in refused.value.details()
 
 
 async def test_instances_are_shared_too():
