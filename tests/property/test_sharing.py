@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config.gpu_names import GpuNames
-from agent.config.schema import Flags
+from agent.config.schema import Config, Flags
 from agent.config.sharing import Mps, MpsResource, Sharing, TimeSlicedResource, TimeSlicing
 from agent.ledger.ledger import Allocation, Ledger
 from agent.planning.catalog import build_catalog
 from agent.planning.health import Health
 from agent.planning.mps import limits
+from agent.planning.preference import prefer
+from agent.planning.snapshot import build_snapshot
 
 GPUS = 4
 GPU = "nvidia.com/gpu"
@@ -62,6 +64,11 @@ def weighed(data, replicas, **values):
 
 def section(sharing):
     return sharing.section[1]
+
+
+def snapshot(config):
+    node = inventory(*(gpu(i, module_id=i) for i in range(GPUS)))
+    return build_snapshot(config, node, Health(), previous=None)
 
 
 def catalog(sharing, ledger=None):
@@ -141,3 +148,40 @@ def test_no_resource_mixes_what_goes_through_mps_with_what_does_not(sharing):
     for devices in found.resources.values():
         ways = {each.gpu in shares and shares[each.gpu].by_mps for each in devices}
         assert len(ways) < 2 or any(each.path.endswith(".rename") for each in found.shared.unfit)
+
+
+@given(
+    st.integers(2, GPUS),
+    st.integers(2, 6),
+    st.lists(st.integers(0, 10**6), max_size=12),
+)
+def test_replicas_given_one_by_one_are_within_one_of_even_whatever_ends_meanwhile(
+    gpus, replicas, ending
+):
+    entry_ = TimeSlicedResource(name="gpu", replicas=replicas, devices=gpus, rename="s")
+    config = Config(sharing=Sharing(time_slicing=TimeSlicing(resources=(entry_,))))
+    seen = snapshot(config)
+    every = [each.id for each in seen.catalog.resources["nvidia.com/s"]]
+    held = []
+    for step in range(gpus * replicas):
+        ledger = Ledger(
+            confirmed=tuple(
+                Allocation(resource="nvidia.com/s", device=each, holder="default/p")
+                for each in held
+            )
+        )
+        free = [each for each in every if each not in held]
+        before = Counter(each.partition("::")[0] for each in held)
+        (chosen,) = prefer(
+            seen, ledger, "nvidia.com/s", available=free, must_include=(), size=1
+        ).devices
+
+        possible = {each.partition("::")[0] for each in free}
+        assert before[chosen.partition("::")[0]] == min(before[gpu_] for gpu_ in possible)
+        held.append(chosen)
+        if not ending:
+            after = Counter(each.partition("::")[0] for each in held)
+            counts = [after[gpu(i).uuid] for i in range(gpus)]
+            assert max(counts) - min(counts) <= 1
+        elif step < len(ending):
+            del held[ending[step] % len(held)]
