@@ -176,7 +176,8 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     for allocation in _otherwise_shared(known, shares, offers.resources):
         offers.keep(allocation)
     # Without names of its own, a node without GPUs says that it has none.
-    resources = offers.resources if names.gpus else {GPU_RESOURCE: [], **offers.resources}
+    bare = names.gpus or through_dra
+    resources = offers.resources if bare else {GPU_RESOURCE: [], **offers.resources}
     return Catalog(
         resources=_in_order(resources),
         left_out=tuple(verdict for verdict in verdicts if isinstance(verdict, LeftOut)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ _PRIVATE = ".pl-"
 _STOP_GRACE_S = 0.2
 # How often is looked whether the sockets are still there.
 _LOOK_S = 1.0
+# An instance that lives takes a connection at once: the kernel does it for it.
+_PROBE_S = 0.5
 _DIRECTORY_MODE = 0o750
 
 
@@ -77,6 +80,8 @@ class DraPlugin:
     async def _open_sockets(self) -> None:
         for path in (self._service_path, self._registry_path):
             path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        _sweep(self._registry_path.parent, f"{self._driver}-*-reg.sock")
+        _sweep(self._service_path.parent, "dra-*.sock")
         self._service = service = DraService(self._backend)
         service.tell(self._health)
         # The service first: the kubelet connects as soon as it sees the registry's socket.
@@ -121,6 +126,19 @@ class DraPlugin:
     ) -> api.RegistrationStatusResponse:
         self._registered(None if request.plugin_registered else request.error or "no reason given")
         return api.RegistrationStatusResponse()
+
+
+def _sweep(folder: Path, pattern: str) -> None:
+    """Remove sockets that instances left that were killed: a kubelet tries them for ever."""
+    for path in folder.glob(pattern):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_S)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue  # nobody knows whether somebody serves it
 
 
 class _Socket:

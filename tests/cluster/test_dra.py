@@ -65,14 +65,17 @@ class Claims:
             timeout_s=timeout_s,
         )
 
-    def claim(self, name, count=1, **request):
-        exactly = {"deviceClassName": DRIVER, "count": count, **request}
+    def claim(self, name, count=1, constraints=(), **request):
+        exactly = {"deviceClassName": DRIVER, **({"count": count} if count else {}), **request}
+        devices = {"requests": [{"name": "gpus", "exactly": exactly}]}
+        if constraints:
+            devices["constraints"] = list(constraints)
         self._cluster.apply(
             {
                 "apiVersion": API,
                 "kind": "ResourceClaim",
                 "metadata": {"name": name, "namespace": pods.NAMESPACE},
-                "spec": {"devices": {"requests": [{"name": "gpus", "exactly": exactly}]}},
+                "spec": {"devices": devices},
             }
         )
 
@@ -161,6 +164,46 @@ def test_claims_outlive_the_agent_and_the_kubelet(cluster, claims):
     later.delete()
     claims.wait_none_left()
     assert not list((cluster.machine.folder / "var/run/cdi").glob("*claim_*"))
+
+
+def test_pods_that_ask_for_a_number_of_gpus_get_a_claim_of_their_own(cluster, claims):
+    if cluster.components.minor < 36:
+        pytest.skip("extended resources through DRA are off by default before 1.36")
+    pod = cluster.pod("asks", gpus=2).wait_running()
+
+    assert len(pod.inside().gpus) == 2
+    status = pod.status.to_dict()
+    assert status["extended_resource_claim_status"]["resource_claim_name"].startswith("asks-")
+
+
+def test_claims_select_by_attributes_and_demand_what_gpus_have_in_common(cluster, claims):
+    expression = (
+        f'device.attributes["{DRIVER}"].numaNode == 1 &&'
+        f' device.capacity["{DRIVER}"].memory.compareTo(quantity("70Gi")) > 0'
+    )
+    claims.claim("by-cel", 2, selectors=[{"cel": {"expression": expression}}])
+    claims.claim("together", 4, constraints=[{"matchAttribute": "resource.kubernetes.io/numaNode"}])
+    for name in ("by-cel", "together"):
+        claims.pod(f"user-{name}", name).wait_running()
+
+    nodes = {uuid.lower(): cluster.machine.numa_node(uuid) for uuid in cluster.machine.uuids}
+    assert {nodes[each] for each in claims.allocated("by-cel")} == {1}
+    assert {nodes[each] for each in claims.allocated("together")} == {0}
+
+
+def test_an_administrator_looks_at_gpus_that_others_have(cluster, claims):
+    claims.claim("all", 8)
+    claims.pod("user", "all").wait_running()
+    labels = {"resource.kubernetes.io/admin-access": "true"}
+    cluster.core.patch_namespace(pods.NAMESPACE, {"metadata": {"labels": labels}})
+    try:
+        claims.claim("look", None, allocationMode="All", adminAccess=True)
+        looking = claims.pod("looking", "look").wait_running()
+        assert len(looking.inside().gpus) == 8
+    finally:
+        cluster.core.patch_namespace(
+            pods.NAMESPACE, {"metadata": {"labels": dict.fromkeys(labels)}}
+        )
 
 
 def test_nothing_is_written_while_nothing_changes(cluster, claims):

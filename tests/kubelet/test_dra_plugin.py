@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -148,6 +149,26 @@ async def test_the_kubelet_is_told_of_health_at_once_and_at_every_change():
         assert (first.health, first.health_check_timeout_seconds) == (health_api.HEALTHY, 30)
         assert (second.health, second.message) == (health_api.UNHEALTHY, "Xid 79")
         assert (second.device.pool_name, second.device.device_name) == ("n", "gpu-1")
+
+
+async def test_what_a_killed_instance_left_is_removed_and_a_living_one_left_alone():
+    async with serving(Backend(), "pod-1") as (_plugin, registry, _told):
+        folder = registry.parents[1]
+        dead = [
+            folder / f"plugins_registry/{DRIVER}-killed-reg.sock",
+            folder / f"plugins/{DRIVER}/dra-killed.sock",
+        ]
+        for path in dead:
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(str(path))
+        beside = DraPlugin(DRIVER, Backend(), kubelet_dir=folder, instance="pod-2")
+        task = asyncio.create_task(beside.run())
+        await there(folder / f"plugins_registry/{DRIVER}-pod-2-reg.sock")
+
+        assert not set(dead) & set(sockets(folder))
+        assert Path((await info(registry)).endpoint) in sockets(folder)
+        await beside.close()
+        task.cancel()
 
 
 async def test_sockets_that_somebody_removes_are_made_anew():
