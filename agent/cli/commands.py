@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agent import VERSION
-from agent.cli import inspect, machine, mig, sharing
+from agent.cli import dra, inspect, machine, mig, sharing
 from agent.cli.demo import demo
 from agent.cli.explain import explain
 from agent.cli.fit import fit
@@ -26,6 +26,8 @@ app.command()(inspect.topo)
 app.command()(place)
 app.command()(explain)
 app.command()(fit)
+app.command()(dra.slices)
+app.command()(dra.claims)
 app.add_typer(mig.app, name="mig")
 app.add_typer(sharing.app, name="sharing")
 app.add_typer(machine.app, name="machine")

@@ -67,7 +67,7 @@ def _print(devices: list[dict[str, Any]]) -> None:
             str(total) if shared else "-",
             str(held),
         )
-    Console(soft_wrap=True, highlight=False).print(table)
+    Console(width=None if Console().is_terminal else 160, highlight=False).print(table)
     for each in devices:
         for line in _details(each):
             typer.echo(line)

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +113,7 @@ class Daemon:
             observer=LogObserver(restarted=self._node.kubelet_restarted),
         )
         self._sharing = SharedGpus(self._machine, resolved.config.flags, node=self._node)
+        self._dra = dra = self._second_door()
         self._windows = Windows(
             resolved.config.plumbline,
             Inquiries(
@@ -119,6 +121,7 @@ class Daemon:
                 catch_up=self._afterwards.catch_up,
                 slice_fault=self._sharing.slice_fault,
                 mps_pid=self._sharing.mps_pid,
+                claims=None if dra is None else lambda: dra.claims.known,
             ),
             state=lambda: (self._node.snapshot, self._node.ledger),
             path=self._machine.path,
@@ -135,7 +138,6 @@ class Daemon:
         )
         if self._cluster is None:
             self._orders.labelled(None)
-        self._dra = self._second_door()
         self._held: frozenset[str] = frozenset()
         self._stop = asyncio.Event()
 
@@ -260,6 +262,8 @@ class Daemon:
                 self._node.refresh()
             return
         changed = fresh.config != self._resolved.config
+        if fresh.config.plumbline.mode is not self._resolved.config.plumbline.mode:
+            fresh = _with_mode(fresh, self._resolved.config.plumbline.mode)
         _configure_logs(fresh)
         logs.event("config_read", why=why, changed=changed)
         self._resolved = fresh
@@ -307,6 +311,18 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, partial(self._reload, "SIGHUP", look_anyway=True))
+
+
+def _with_mode(resolved: Resolved, mode: Mode) -> Resolved:
+    """Return a configuration with the mode that the process was started with."""
+    logs.warning(
+        "mode_changed",
+        mode=resolved.config.plumbline.mode.value,
+        doing=f"staying in mode {mode.value}: another takes a restart of the agent",
+    )
+    plumbline = msgspec.structs.replace(resolved.config.plumbline, mode=mode)
+    config = msgspec.structs.replace(resolved.config, plumbline=plumbline)
+    return replace(resolved, config=config)
 
 
 def _configure_logs(resolved: Resolved) -> None:

@@ -49,7 +49,8 @@ def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = Non
     ``nvlink_group`` is a number that GPUs share which NVLink joins all alike.
     """
     position, fabric = gpu.position, gpu.fabric
-    joined = fabric is not None and fabric.state == "completed"
+    # A fabric that ends at the node's own switches has no cluster: NVML tells zeros.
+    joined = fabric is not None and fabric.state == "completed" and fabric.cluster_uuid.strip("0-")
     facts: dict[str, Value | Version | None] = {
         "type": "gpu",
         "uuid": gpu.uuid,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from agent.model.errors import ConfigError, HardwareError
 from agent.planning.preference import free_gpus
 from agent.planning.sharing_status import sharing_status
 from agent.planning.snapshot import Snapshot
+from agent.serving.claim_store import StoredClaim
 from agent.serving.decisions import KEPT, Decisions
 from agent.serving.local_socket import check_word
 
@@ -26,6 +27,8 @@ class Inquiries:
     """Called first, so that nothing decided is missing."""
     slice_fault: Callable[[str], str | None] = lambda _: None
     """Returns why the time slice of a GPU is not in force, by its UUID."""
+    claims: Callable[[], Sequence[StoredClaim]] | None = None
+    """Returns the claims of this node; None where none are served."""
     mps_pid: Callable[[str], int | None] = lambda _: None
     """Returns which process the MPS daemon of a set is, by the set's name."""
 
@@ -45,9 +48,13 @@ class Inquiries:
                 return _node(snapshot, ledger)
             case "sharing":
                 return self._sharing(snapshot, ledger)
+            case "claims":
+                if self.claims is None:
+                    raise ConfigError("no claims are served here: plumbline.mode is device-plugin")
+                return msgspec.to_builtins(self.claims())
             case other:
                 raise ConfigError(
-                    f"ask is {other!r}; what can be asked is decisions, node, sharing"
+                    f"ask is {other!r}; what can be asked is claims, decisions, node, sharing"
                 )
 
     def _sharing(self, snapshot: Snapshot | None, ledger: Ledger) -> object:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import yaml
 from testbed import pods, waiting
 
 DAEMONSET = Path(__file__).parents[2] / "daemonset"
+PLUMBLINE = Path(sys.executable).with_name("plumbline")
 ACCOUNT = "system:serviceaccount:kube-system:plumbline"
 API, DRIVER = "resource.k8s.io/v1", "gpu.nvidia.com"
 
@@ -136,6 +139,15 @@ def test_containers_and_pods_share_a_claim(cluster, claims):
     second = claims.pod("second", "common").wait_running()
 
     nodes = gpu_nodes(cluster, claims.allocated("common"))
+    shown = subprocess.run(
+        [PLUMBLINE, "claims", "--machine", cluster.machine.folder, "-o", "json"],
+        capture_output=True,
+        check=True,
+    )
+    (claim,) = json.loads(shown.stdout)
+    assert (claim["name"], claim["state"]) == ("common", "completed")
+    assert {each["device"] for each in claim["devices"]} == set(claims.allocated("common"))
+
     seen = [first.inside("a").gpus, first.inside("b").gpus, second.inside().gpus]
     assert seen == [nodes] * 3
 

@@ -1,0 +1,54 @@
+"""`plumbline slices` and `plumbline claims`, as an operator runs them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from agent.simulation import machines
+
+
+def plumbline(*words, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli.main", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def dgx(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dgx") / "machine"
+    machines.create("dgx-h100", folder)
+    return folder
+
+
+def test_slices_are_printed_as_they_would_be_published(dgx):
+    (one,) = yaml.safe_load_all(plumbline("slices", "--machine", dgx, "--node-name", "n1"))
+
+    assert (one["kind"], one["metadata"]["name"]) == ("ResourceSlice", "n1-gpu.nvidia.com-0")
+    devices = one["spec"]["devices"]
+    assert [each["attributes"]["gpuIndex"]["int"] for each in devices] != []
+    assert {each["name"] for each in devices} == {
+        each.uuid.lower() for each in machines.look(dgx).gpus
+    }
+    assert devices[0]["attributes"]["nvlinkGroup"] == {"int": 0}
+    # The fabric of a DGX ends at its own switches.
+    assert "nvlinkClique" not in devices[0]["attributes"]
+    assert json.loads(plumbline("slices", "--machine", dgx, "--node-name", "n1", "-o", "json")) == [
+        one
+    ]
+    table = plumbline("slices", "--machine", dgx, "-o", "table")
+    assert all(each["name"] in table for each in devices)
+
+
+def test_claims_take_an_agent_that_runs(dgx):
+    said = plumbline("claims", "--machine", dgx, code=1)
+
+    assert "no agent answers" in said
