@@ -139,6 +139,8 @@ def held_by(ledger: Ledger) -> Held:
     for grant in ledger.grants:
         gpu = grant.allocation.gpu
         held[gpu] = (*held.get(gpu, ()), STARTING)
+    for each in ledger.claimed:
+        held[each.gpu] = (*held.get(each.gpu, ()), f"claim {each.holder}")
     return held
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,17 @@ class Dra:
         kubelet_dir: Path,
         spec_dir: str,
         state: Callable[[], tuple[Snapshot | None, Ledger]],
+        claimed: Callable[[Mapping[str, str]], None],
     ) -> None:
         """``kubelet_dir`` is the kubelet's own, /var/lib/kubelet.
+
+        ``claimed`` is told which GPUs claims have, at every change: names by UUID.
 
         Raises ConfigError for certificates that cannot be used.
         """
         self._node = node
         self._state = state
+        self._claimed = claimed
         self._connection = Connection(access)
         self._claims = Claims(
             ClaimStore(machine.path(STORE)),
@@ -55,7 +59,7 @@ class Dra:
             fetch=self._fetch,
             state=state,
             in_thread=in_thread,
-            changed=self.stirred,
+            changed=lambda: claimed(self._claims.held),
         )
         self._publisher = SlicePublisher(
             self._connection,
@@ -80,6 +84,7 @@ class Dra:
     async def take_in(self) -> None:
         """Take in what an earlier instance prepared."""
         await self._claims.load()
+        self._claimed(self._claims.held)
 
     async def run(self) -> None:
         """Serve, for ever."""

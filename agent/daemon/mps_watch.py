@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from agent.daemon.threads import in_thread
-from agent.model.errors import HardwareError, PlumblineError
+from agent.model.errors import HardwareError, describe
 from agent.partition.mps_daemon import MpsDaemon
 from agent.partition.mps_sets import MpsSets
 from agent.planning.mps_steps import Taken
@@ -110,8 +110,8 @@ class MpsWatch:
             if self.fault is not None or not self._in_order:
                 await self._bring_up()
                 self._changed()
-        except PlumblineError as error:
-            self._note(str(error), "trying again")
+        except Exception as error:  # noqa: BLE001 - one set that fails is no matter of the others
+            self._note(describe(error), "trying again")
 
     async def end(self) -> bool:
         """End the daemon and put back what its GPUs were; return whether that was done."""
@@ -123,8 +123,8 @@ class MpsWatch:
             await in_thread(self.daemon.end)
             async with self._driver:
                 await in_thread(self._sets.release, self.taken)
-        except PlumblineError as error:
-            self._note(f"its MPS daemon has not ended: {error}", "trying again")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._note(f"its MPS daemon has not ended: {describe(error)}", "trying again")
             return False
         self.deafen()
         logs.event("mps_ended", set=self.taken.set.name, gpus=self.taken.set.gpus)

@@ -24,7 +24,7 @@ from agent.discovery.events import (
     XidEvent,
 )
 from agent.ledger.ledger import Account, Ledger
-from agent.model.errors import DriverReplacedError, NoDriverError, PlumblineError
+from agent.model.errors import DriverReplacedError, NoDriverError, describe
 from agent.model.machine import Machine
 from agent.planning.health import Health
 from agent.planning.mps import NOTHING_SERVED, Served
@@ -163,6 +163,12 @@ class Node:
         if changing != reasons:
             self.refresh()
 
+    def claimed(self, claims: Mapping[str, str]) -> None:
+        """Take in which GPUs ResourceClaims have: names by UUID."""
+        self.ledger = self.ledger.with_claims(claims)
+        if self.snapshot is not None:
+            self._swap(self.snapshot.with_state(self._health, self.ledger))
+
     def serve(self, served: Served) -> None:
         """Take in which GPUs MPS daemons serve from now on."""
         if served == self._served:
@@ -248,9 +254,7 @@ class Node:
             self._mark(struck, event.xid)
 
     def _note_failure(self, error: Exception, failures: int) -> None:
-        what = (
-            str(error) if isinstance(error, PlumblineError) else f"{type(error).__name__}: {error}"
-        )
+        what = describe(error)
         logs.error("look_failed", error=what, failures=failures, keeping=self._generation())
         if isinstance(error, NoDriverError) or failures >= FAILURES_TO_MARK:
             self._apply(self._health.with_driver_fault(what))

@@ -162,6 +162,7 @@ class Daemon:
             kubelet_dir=Path(options.kubelet_dir).parent,
             spec_dir=self._resolved.config.plumbline.cdi.spec_dir,
             state=lambda: (self._node.snapshot, self._node.ledger),
+            claimed=self._node.claimed,
         )
 
     @property

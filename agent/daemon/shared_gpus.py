@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.daemon.dividing import held_by
 from agent.daemon.threads import in_thread
-from agent.model.errors import HardwareError, PlumblineError
+from agent.model.errors import HardwareError, describe
 from agent.planning.mps import Served
 from agent.planning.mps_steps import Taken, plan_mps
 from agent.telemetry import logs
@@ -52,6 +52,7 @@ class SharedGpus:
         self._back_offs: dict[str, BackOff] = {}
         self._slicing: TimeSlicing | None = None
         self._wake = asyncio.Event()
+        self._failed = False
         self._at_work: asyncio.Task[None] | None = None
         self.left_behind = False
         """True after ``close`` when a thread is still at work."""
@@ -91,10 +92,12 @@ class SharedGpus:
         while True:
             self._wake.clear()
             self._at_work = asyncio.create_task(self._round())
+            self._failed = False
             try:
                 await asyncio.shield(self._at_work)
-            except PlumblineError as error:
-                logs.error("sharing_failed", error=error, doing="trying again")
+            except Exception as error:  # noqa: BLE001 - sharing that fails must not end the serving
+                self._failed = True
+                logs.error("sharing_failed", error=describe(error), doing="trying again")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
@@ -107,7 +110,7 @@ class SharedGpus:
         self.left_behind = not done
 
     def _pause_s(self) -> float | None:
-        failing = self._slicing is not None and self._slicing.faults
+        failing = self._failed or (self._slicing is not None and self._slicing.faults)
         return POLL_S if self._watches or self._waiting or self._refused or failing else None
 
     async def _round(self) -> None:
@@ -161,10 +164,11 @@ class SharedGpus:
         try:
             async with self._node.driver:
                 taken = await in_thread(self._sets().take, new)
-        except PlumblineError as error:
-            if self._refused.get(new.name) != str(error):
-                logs.error("mps_refused", set=new.name, error=error, doing="trying again")
-            self._refused[new.name] = str(error)
+        except Exception as error:  # noqa: BLE001 - one set that fails is no matter of the others
+            said = describe(error)
+            if self._refused.get(new.name) != said:
+                logs.error("mps_refused", set=new.name, error=said, doing="trying again")
+            self._refused[new.name] = said
             back_off.failed()
             return
         del self._back_offs[new.name]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from agent.cluster.connection import ApiError, Connection
 from agent.cluster.slices import change_slices, list_slices, node_uid
 from agent.daemon.threads import in_thread
-from agent.model.errors import ClusterError
+from agent.model.errors import describe
 from agent.planning.dra_devices import DraDevice
 from agent.planning.slices import Pool, plan_slices, slice_changes
 from agent.telemetry import logs
@@ -75,10 +75,10 @@ class SlicePublisher:
                 self._note(None)
                 pause_s = _FIRST_PAUSE_S
                 await self._rest()
-            except ClusterError as error:
+            except Exception as error:  # noqa: BLE001 - a loop that ended would publish nothing
                 conflict = isinstance(error, ApiError) and error.status == _CONFLICT
                 if not conflict:
-                    self._note(str(error))
+                    self._note(describe(error))
                 after_s = error.retry_after_s if isinstance(error, ApiError) else None
                 self._published = None
                 await asyncio.sleep(after_s or pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - spread

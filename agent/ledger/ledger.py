@@ -7,12 +7,15 @@ the new one while a pod still holds it under the old one; only this ledger knows
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 # The kubelet notes a device when Allocate has answered; a pod that it gave up in between never
 # shows. Long enough for any admission, short enough not to withhold a GPU that is free.
 GRANT_LASTS_S = 30.0
+
+CLAIMED = "a ResourceClaim"
+"""What stands where a resource's name would: claims have GPUs, not resources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,8 @@ class Ledger:
     kubelet: str = ""
     granted: Mapping[str, Grant] = field(default_factory=dict)
     """By device. A kubelet that does not say what its pods hold never confirms any."""
+    claimed: tuple[Allocation, ...] = ()
+    """What ResourceClaims have, through the other door; the holder is the claim."""
 
     def with_grant(self, resource: str, devices: Iterable[str], *, at_s: float) -> Ledger:
         """Return the ledger after an Allocate was answered."""
@@ -87,7 +92,16 @@ class Ledger:
             forgotten=self.forgotten,
             kubelet=self.kubelet,
             granted={**self.granted, **fresh},
+            claimed=self.claimed,
         )
+
+    def with_claims(self, claims: Mapping[str, str]) -> Ledger:
+        """Return the ledger after claims came or went; ``claims`` are names by UUID."""
+        claimed = tuple(
+            Allocation(resource=CLAIMED, device=uuid, holder=name)
+            for uuid, name in sorted(claims.items())
+        )
+        return replace(self, claimed=claimed)
 
     def reconciled(self, account: Account) -> Ledger:
         """Return the ledger after the kubelet said what its pods hold.
@@ -113,6 +127,7 @@ class Ledger:
                 if _key(grant.allocation) not in known
                 and grant.at_s + GRANT_LASTS_S > account.asked_s
             },
+            claimed=self.claimed,
         )
 
     @property
@@ -123,7 +138,7 @@ class Ledger:
     @cached_property
     def every(self) -> tuple[Allocation, ...]:
         """Everything that is held, as far as is known."""
-        return (*self.confirmed, *(grant.allocation for grant in self.grants))
+        return (*self.confirmed, *(grant.allocation for grant in self.grants), *self.claimed)
 
     @cached_property
     def _by_gpu(self) -> Mapping[str, Sequence[Allocation]]:
@@ -145,6 +160,10 @@ class Ledger:
     def allocations(self, gpu: str) -> tuple[Allocation, ...]:
         """Return what is held of a GPU as such, or of a MigInstance, by UUID."""
         return tuple(self._by_gpu.get(gpu, ()))
+
+    def pods_with(self, gpu: str) -> tuple[Allocation, ...]:
+        """Return what is held of a GPU, or of a MigInstance, through the device plugin."""
+        return tuple(each for each in self.allocations(gpu) if each.resource != CLAIMED)
 
     def holders(self) -> dict[str, str]:
         """Return who holds a device, by device, where the kubelet has told."""

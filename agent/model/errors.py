@@ -23,6 +23,11 @@ class PlumblineError(Exception):
     exit_code = 1
 
 
+def describe(error: BaseException) -> str:
+    """Return what is said of an error: our own say it all, of others the kind is news as well."""
+    return str(error) if isinstance(error, PlumblineError) else f"{type(error).__name__}: {error}"
+
+
 class ConfigError(PlumblineError):
     """The operator's input cannot be used; nothing was touched."""
 

@@ -6,6 +6,8 @@ outlives a crash, and a reboot, after which pods that are started again look for
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import pynvml
 
@@ -17,6 +19,7 @@ from agent.partition.compute_mode import EXCLUSIVE, PROHIBITED, compute_mode, se
 from agent.partition.written import forget, read_files, write_down
 from agent.planning.mps import MpsSet
 from agent.planning.mps_steps import Taken
+from agent.telemetry import logs
 
 _VERSION = 1
 
@@ -62,7 +65,13 @@ class MpsSets:
                 _refuse_busy(gpu)
             taken = Taken(set=mps_set, modes={gpu: _usable_mode(gpu) for gpu in mps_set.gpus})
             self.record(taken, limited=False)
-            self._make_exclusive(taken)
+            try:
+                self._make_exclusive(taken)
+            except HardwareError:
+                # All of them or none: nobody serves a set that is half taken over.
+                with contextlib.suppress(HardwareError):
+                    self.release(taken)
+                raise
         return taken
 
     def hold(self, taken: Taken) -> None:
@@ -74,7 +83,7 @@ class MpsSets:
         """Put back what the GPUs of a set were, with the driver. Raises HardwareError."""
         with Session(self._machine):
             for gpu, mode in taken.modes.items():
-                set_compute_mode(gpu, mode)
+                _put_back(gpu, mode)
         forget(self._folder / _file_name(taken.set))
 
     def record(self, taken: Taken, *, limited: bool) -> None:
@@ -94,6 +103,17 @@ def _refuse_busy(gpu: str) -> None:
     if processes:
         listed = ", ".join(str(each.pid) for each in processes)
         raise BusyError(f"its MPS daemon starts once these processes have ended: {listed}")
+
+
+def _put_back(gpu: str, mode: int) -> None:
+    try:
+        set_compute_mode(gpu, mode)
+    except HardwareError as error:
+        gone = (pynvml.NVMLError_NotFound, pynvml.NVMLError_GpuIsLost)
+        if not isinstance(error.__cause__, gone):
+            raise
+        # What is not there has no mode, and comes back from a reset with the driver's own.
+        logs.warning("compute_mode_lost", gpu=gpu, reason=error)
 
 
 def _usable_mode(gpu: str) -> int:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from agent.config.schema import Flags
 from agent.config.sharing import Resources, Sharing
-from agent.ledger.ledger import Allocation, Ledger
+from agent.ledger.ledger import CLAIMED, Allocation, Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig_instance import Device, MigInstance, parent_of
 from agent.planning.health import Health
@@ -261,7 +261,8 @@ def _otherwise_shared(
     return [
         each
         for each in ledger.every
-        if (each.resource, each.device) not in offered
+        if each.resource != CLAIMED
+        and (each.resource, each.device) not in offered
         and (each.device != each.gpu or each.gpu in shares.by_device)
     ]
 

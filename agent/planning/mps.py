@@ -7,7 +7,7 @@ refuses the exclusive compute mode, without which work would bypass the server, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.config.sharing import MPS_MOST_CLIENTS
@@ -89,21 +89,16 @@ class Served:
 NOTHING_SERVED = Served()
 
 
-def obstacles(
-    devices: Sequence[Device], replicas: int, cuda_version: str | None
-) -> Iterator[tuple[str, str]]:
-    """Yield key and message of what keeps devices from being shared so many times."""
-    for device in devices:
-        if isinstance(device, MigInstance):
-            yield "devices", f"MIG instance {device.name}: MPS shares whole GPUs only"
-        elif device.mig is not None and device.mig.current:
-            yield "devices", f"GPU {device.index} is in MIG mode, in which MPS cannot be exclusive"
-        elif not _has_limits(device):
-            said = f"GPU {device.index} has compute capability {device.compute_capability}"
-            yield "devices", f"{said}; MPS keeps clients apart since 7.0 (Volta)"
-    most = clients(cuda_version)
-    if replicas > most:
-        yield "replicas", f"{replicas} is more than MPS serves here; at most {most}"
+def obstacle(device: Device) -> str | None:
+    """Return why a device cannot be shared through MPS; None where it can."""
+    if isinstance(device, MigInstance):
+        return f"MIG instance {device.name}: MPS shares whole GPUs only"
+    if device.mig is not None and device.mig.current:
+        return f"GPU {device.index} is in MIG mode, in which MPS cannot be exclusive"
+    if not _has_limits(device):
+        said = f"GPU {device.index} has compute capability {device.compute_capability}"
+        return f"{said}; MPS keeps clients apart since 7.0 (Volta)"
+    return None
 
 
 def clients(cuda_version: str | None) -> int:

@@ -59,7 +59,7 @@ def _offered(snapshot: Snapshot) -> list[Gpu]:
 
 def _held_otherwise(uuid: str, snapshot: Snapshot, ledger: Ledger) -> bool:
     parts = (each.uuid for each in snapshot.instances.values() if each.parent.uuid == uuid)
-    return any(ledger.allocations(each) for each in (uuid, *parts))
+    return any(ledger.pods_with(each) for each in (uuid, *parts))
 
 
 def _device(gpu: Gpu, snapshot: Snapshot, group: int | None) -> DraDevice:

@@ -62,9 +62,9 @@ def share(
         path = f"{where}.resources[{i}]"
         chosen, problems = _select(entry, path, named)
         made = _share(entry, section, path)
-        problems += _obstacles(entry, path, chosen, cuda_version)
-        unfit += problems
-        for each in chosen if not problems else ():
+        able, obstacles = _able(entry, path, chosen, cuda_version)
+        unfit += [*problems, *obstacles]
+        for each in able:
             before = found.setdefault(each.device.uuid, made)
             if before is not made:
                 message = f"{_word(each.device)} is shared by {before.path} already"
@@ -144,22 +144,34 @@ def _most(entry: SharedResource, section: SharedResources) -> int | None:
     return 1 if (one_by_default if said is None else said) else entry.max_shared_per_pod
 
 
-def _obstacles(
-    entry: SharedResource,
-    path: str,
-    chosen: Iterable[Named],
-    cuda_version: str | None,
-) -> list[Unfit]:
-    """Return why devices cannot be shared as an entry says."""
-    devices = [each.device for each in chosen]
+def _able(
+    entry: SharedResource, path: str, chosen: Iterable[Named], cuda_version: str | None
+) -> tuple[list[Named], list[Unfit]]:
+    """Return the devices that can be shared as an entry says, and why the others cannot."""
+    able: list[Named] = []
+    unfit: list[Unfit] = []
+    if isinstance(entry, MpsResource) and entry.replicas > (most := mps.clients(cuda_version)):
+        message = f"{entry.replicas} is more than MPS serves here; at most {most}"
+        return [], [Unfit(path=f"{path}.replicas", message=message)]
+    for each in chosen:
+        found = _obstacle(entry, each.device)
+        if found is None:
+            able.append(each)
+        else:
+            unfit.append(Unfit(path=f"{path}.{found[0]}", message=found[1]))
+    return able, unfit
+
+
+def _obstacle(entry: SharedResource, device: Device) -> tuple[str, str] | None:
+    """Return the key and what is said of it where a device cannot be shared as an entry says."""
     if isinstance(entry, MpsResource):
-        found = mps.obstacles(devices, entry.replicas, cuda_version)
-        return [Unfit(path=f"{path}.{part}", message=message) for part, message in found]
-    parts = [each for each in devices if isinstance(each, MigInstance)]
-    if isinstance(entry, TimeSlicedResource) and entry.time_slice is not None and parts:
-        message = f"{_word(parts[0])} is a MIG instance, and the driver sets it for whole GPUs only"
-        return [Unfit(path=f"{path}.timeSlice", message=f"{message}; leave it out")]
-    return []
+        reason = mps.obstacle(device)
+        return None if reason is None else ("devices", reason)
+    sliced = isinstance(entry, TimeSlicedResource) and entry.time_slice is not None
+    if sliced and isinstance(device, MigInstance):
+        said = f"{_word(device)} is a MIG instance, and the driver sets it for whole GPUs only"
+        return "timeSlice", f"{said}; leave it out"
+    return None
 
 
 def _select(

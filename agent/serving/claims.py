@@ -129,6 +129,7 @@ class Claims:
         devices = self._resolved(claim)
         started = _stored(claim, devices, "started")
         self._claims[ref.uid] = started
+        self._changed()
         try:
             await self._in_thread(self._store.write, started)
             await self._in_thread(self._write_spec, ref.uid, devices)
@@ -136,6 +137,7 @@ class Claims:
             await self._in_thread(self._store.write, completed)
         except BaseException:
             del self._claims[ref.uid]
+            self._changed()
             await self._in_thread(self._forget, ref.uid)
             raise
         self._claims[ref.uid] = completed
@@ -205,7 +207,7 @@ class Claims:
         if (other := self.held.get(gpu.uuid)) is not None:
             raise ClaimError(f"{result.device} is claimed by {other}")
         _, ledger = self._state()
-        for each in ledger.allocations(gpu.uuid):
+        for each in ledger.pods_with(gpu.uuid):
             holder = each.holder or "a pod that is being started"
             raise ClaimError(
                 f"{result.device} is held as {each.resource} by {holder}, through the device plugin"

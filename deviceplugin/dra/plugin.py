@@ -65,11 +65,15 @@ class DraPlugin:
             self._service.tell(health)
 
     async def run(self) -> None:
-        """Serve, until cancelled or closed. Raises OSError when a socket cannot be made."""
+        """Serve, until cancelled or closed."""
         while not self._closed:
             if not self._open or not all(each.intact for each in self._open):
                 await self._close_sockets()
-                await self._open_sockets()
+                try:
+                    await self._open_sockets()
+                except OSError as error:  # a full disk, a folder that is not there yet
+                    self._registered(f"its sockets cannot be made: {error}")
+                    await self._close_sockets()
             await asyncio.sleep(_LOOK_S)
 
     async def close(self) -> None:

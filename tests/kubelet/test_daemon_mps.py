@@ -428,3 +428,59 @@ os.setxattr = lambda path, name, value: print("labelled", path, name, value, flu
         paths = {line.split()[1] for line in lines}
         assert set(mps.daemons(node)) < paths
         assert len([path for path in paths if "/dev/shm/" in path]) == 2
+
+
+async def test_a_gpu_that_fell_off_the_bus_keeps_nobody_from_ending_the_sharing():
+    async with mps_node() as node:
+        await node.serving(write_config(node))
+        await healthy(node)
+        machines.lose(node.machine, "7")
+        await healthy(node, SHARED, 4)
+
+        write_config(node, None)
+        await healthy(node, GPU, 7)
+        await until(lambda: not mps.processes(node))
+        await until(lambda: not list((node.machine / "var/lib/plumbline/mps").iterdir()))
+        assert "event=compute_mode_lost" in node.log.read_text()
+        assert mps.compute_modes(node)[6] == "default"
+
+
+STUMBLE = """
+import agent.daemon.shared_gpus as shared
+plan = shared.plan_mps
+def stumbling(*arguments):
+    shared.plan_mps = plan
+    raise RuntimeError("nobody thought of this")
+shared.plan_mps = stumbling
+shared.POLL_S = 0.2
+"""
+
+
+async def test_an_error_that_nobody_thought_of_ends_nothing():
+    async with mps_node() as node:
+        await node.serving(write_config(node), before=STUMBLE)
+        await healthy(node)
+
+        assert "RuntimeError: nobody thought of this" in node.log.read_text()
+        assert len(mps.daemons(node)) == 2
+
+
+async def test_a_set_that_cannot_be_taken_over_whole_is_not_taken_over_at_all():
+    refuse = """
+import agent.partition.mps_sets as sets
+from agent.model.errors import HardwareError
+set_mode = sets.set_compute_mode
+def refusing(gpu, mode):
+    if mode == sets.EXCLUSIVE and gpu == {gpu!r}:
+        raise HardwareError("the driver does not want to")
+    set_mode(gpu, mode)
+sets.set_compute_mode = refusing
+"""
+    async with mps_node() as node:
+        several = SHARED_BY_MPS | {"failRequestsGreaterThanOne": False}
+        await node.serving(write_config(node, several), before=refuse.format(gpu=node.uuid(7)))
+        await until(lambda: "event=mps_refused" in node.log.read_text())
+
+        await until(lambda: set(mps.compute_modes(node)) == {"default"})
+        assert not list((node.machine / "var/lib/plumbline/mps").iterdir())
+        assert not mps.processes(node)

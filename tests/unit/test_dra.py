@@ -9,7 +9,9 @@ from builders import gpu, inventory, numa, pairs_by_node
 
 from agent.config.own import Mode, Plumbline
 from agent.config.schema import Config
-from agent.ledger.ledger import Allocation, Ledger
+from agent.config.sharing import Sharing, TimeSlicedResource, TimeSlicing
+from agent.daemon.dividing import STARTING, held_by
+from agent.ledger.ledger import Account, Allocation, Ledger
 from agent.model.errors import ClaimError, ClusterError
 from agent.model.inventory import Fabric, PciAddress, PciPosition
 from agent.planning.claims import read_claim
@@ -18,6 +20,7 @@ from agent.planning.dra_order import listed_order
 from agent.planning.health import Health
 from agent.planning.pool import pool_devices
 from agent.planning.snapshot import build_snapshot
+from agent.planning.strategy import GPU_RESOURCE
 from agent.serving.claim_store import ClaimStore
 from agent.serving.claims import Claims
 from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
@@ -114,6 +117,32 @@ def test_what_is_held_through_the_device_plugin_is_not_offered_and_what_is_claim
     assert names == {f"GPU-{i}" for i in (0, 1, 3, 4, 5, 6, 7)}
     (ill,) = (each for each in devices if each.taints)
     assert (ill.uuid, dict(ill.taints)) == ("GPU-5", {"gpu.nvidia.com/unhealthy": "xid-79"})
+
+
+def test_what_a_claim_has_is_held_by_it_whoever_asks():
+    ledger = (
+        Ledger().with_claims({"GPU-2": "default/c"}).with_grant("nvidia.com/gpu", ["GPU-3"], at_s=0)
+    )
+
+    assert held_by(ledger) == {"GPU-2": ("claim default/c",), "GPU-3": (STARTING,)}
+    assert ledger.held == {"GPU-2", "GPU-3"}
+    assert not ledger.pods_with("GPU-2")
+    assert not ledger.with_claims({}).allocations("GPU-2")
+    account = Account(held=(), pods=frozenset(), kubelet="k", settled=True, asked_s=99)
+    assert ledger.reconciled(account).held == {"GPU-2"}
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_device_plugin_does_not_offer_what_a_claim_has(mode):
+    turns = TimeSlicing(resources=(TimeSlicedResource(name="gpu", replicas=2),))
+    for sharing in (Sharing(), Sharing(time_slicing=turns)):
+        config = Config(plumbline=Plumbline(mode=mode), sharing=sharing)
+        seen = build_snapshot(config, node(), Health(), previous=None)
+        found = seen.with_state(Health(), Ledger().with_claims({"GPU-2": "default/c"})).catalog
+
+        assert set(found.resources) == ({GPU_RESOURCE} if mode is Mode.DEVICE_PLUGIN else set())
+        held = [each for each in found.resources.get(GPU_RESOURCE, ()) if each.gpu == "GPU-2"]
+        assert not any(each.healthy for each in held)
 
 
 def result(device, request="gpus", **more):
