@@ -10,9 +10,15 @@ import pytest
 import yaml
 from testbed import pods, waiting
 
+from agent.cluster.access import from_kubeconfig
+from agent.cluster.connection import ApiError, Connection
+
 DAEMONSET = Path(__file__).parents[2] / "daemonset"
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
 ACCOUNT = "system:serviceaccount:kube-system:plumbline"
+# A kubelet may read a claim before the API server has noticed that it may (the node authorizer's
+# graph follows behind), and tries again only a minute later.
+PATIENCE_S = 120
 API, DRIVER = "resource.k8s.io/v1", "gpu.nvidia.com"
 
 
@@ -22,9 +28,12 @@ def claims(cluster):
     classes = (DAEMONSET / "deviceclasses.yaml").read_text()
     if cluster.components.minor < 36:
         classes = classes.replace("  extendedResourceName:", "  #")
-    applied = [*cluster.apply((DAEMONSET / "rbac.yaml").read_text()), *cluster.apply(classes)]
-    account = cluster.plane.kubeconfig("plumbline", user=ACCOUNT)
-    claims = Claims(cluster, account)
+    applied = [
+        *cluster.apply((DAEMONSET / "rbac.yaml").read_text()),
+        *cluster.apply((DAEMONSET / "admission.yaml").read_text()),
+        *cluster.apply(classes),
+    ]
+    claims = Claims(cluster, bound_account(cluster))
     claims.start()
     yield claims
     cluster.delete_pods()
@@ -33,7 +42,45 @@ def claims(cluster):
     claims.delete_all()
     cluster.agent.end()
     claims.delete_slices()
+    cluster.core.delete_namespaced_pod("agent", "kube-system", grace_period_seconds=0)
     cluster.delete(*applied)
+
+
+def bound_account(cluster):
+    """A kubeconfig with the token that the kubelet would give to the agent's pod."""
+    pod = pods.manifest("agent", pods.container(), serviceAccountName="plumbline")
+    pod["metadata"]["namespace"] = "kube-system"
+    cluster.core.create_namespaced_pod("kube-system", pod)
+
+    def read():
+        return cluster.core.read_namespaced_pod("agent", "kube-system")
+
+    waiting.poll(lambda: read().spec.node_name, what=lambda: "the agent's pod is on no node")
+    request = {
+        "spec": {
+            "audiences": [],
+            "expirationSeconds": 3600,
+            "boundObjectRef": {
+                "kind": "Pod",
+                "apiVersion": "v1",
+                "name": "agent",
+                "uid": read().metadata.uid,
+            },
+        }
+    }
+    token = cluster.core.create_namespaced_service_account_token(
+        "plumbline", "kube-system", request
+    ).status.token
+    return with_token(cluster, "bound", token)
+
+
+def with_token(cluster, name, token):
+    path = cluster.plane.kubeconfig(name, user=ACCOUNT)
+    config = yaml.safe_load(path.read_text())
+    for each in config["users"]:
+        each["user"] = {"token": token}
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 class Claims:
@@ -50,6 +97,10 @@ class Claims:
             config=yaml.safe_dump({"version": "v1", "plumbline": {"mode": "dra"}}),
         )
         self.wait_devices(8)
+
+    @property
+    def account(self):
+        return Connection(from_kubeconfig(self._account))
 
     def _resource(self, kind):
         return self._cluster.dynamic.resources.get(api_version=API, kind=kind)
@@ -126,7 +177,7 @@ def gpu_nodes(cluster, names):
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_a_pod_gets_the_gpus_of_its_claim(cluster, claims, count):
     claims.claim("some", count)
-    pod = claims.pod("user", "some").wait_running()
+    pod = claims.pod("user", "some").wait_running(timeout_s=PATIENCE_S)
 
     names = claims.allocated("some")
     assert len(set(names)) == count
@@ -135,8 +186,8 @@ def test_a_pod_gets_the_gpus_of_its_claim(cluster, claims, count):
 
 def test_containers_and_pods_share_a_claim(cluster, claims):
     claims.claim("common", 2)
-    first = claims.pod("first", "common", containers=("a", "b")).wait_running()
-    second = claims.pod("second", "common").wait_running()
+    first = claims.pod("first", "common", containers=("a", "b")).wait_running(timeout_s=PATIENCE_S)
+    second = claims.pod("second", "common").wait_running(timeout_s=PATIENCE_S)
 
     nodes = gpu_nodes(cluster, claims.allocated("common"))
     shown = subprocess.run(
@@ -154,7 +205,7 @@ def test_containers_and_pods_share_a_claim(cluster, claims):
 
 def test_claims_outlive_the_agent_and_the_kubelet(cluster, claims):
     claims.claim("lasting", 2)
-    pod = claims.pod("user", "lasting").wait_running()
+    pod = claims.pod("user", "lasting").wait_running(timeout_s=PATIENCE_S)
     before = pod.inside().sight
 
     mark = cluster.agent.mark()
@@ -167,7 +218,7 @@ def test_claims_outlive_the_agent_and_the_kubelet(cluster, claims):
     cluster.agent.wait_event("slices_published", since=mark)
     claims.wait_devices(8)
     claims.claim("later", 6)
-    later = claims.pod("later", "later").wait_running()
+    later = claims.pod("later", "later").wait_running(timeout_s=PATIENCE_S)
 
     assert pod.inside().sight == before
     taken = gpu_nodes(cluster, claims.allocated("lasting"))
@@ -181,7 +232,7 @@ def test_claims_outlive_the_agent_and_the_kubelet(cluster, claims):
 def test_pods_that_ask_for_a_number_of_gpus_get_a_claim_of_their_own(cluster, claims):
     if cluster.components.minor < 36:
         pytest.skip("extended resources through DRA are off by default before 1.36")
-    pod = cluster.pod("asks", gpus=2).wait_running()
+    pod = cluster.pod("asks", gpus=2).wait_running(timeout_s=PATIENCE_S)
 
     assert len(pod.inside().gpus) == 2
     status = pod.status.to_dict()
@@ -196,7 +247,7 @@ def test_claims_select_by_attributes_and_demand_what_gpus_have_in_common(cluster
     claims.claim("by-cel", 2, selectors=[{"cel": {"expression": expression}}])
     claims.claim("together", 4, constraints=[{"matchAttribute": "resource.kubernetes.io/numaNode"}])
     for name in ("by-cel", "together"):
-        claims.pod(f"user-{name}", name).wait_running()
+        claims.pod(f"user-{name}", name).wait_running(timeout_s=PATIENCE_S)
 
     nodes = {uuid.lower(): cluster.machine.numa_node(uuid) for uuid in cluster.machine.uuids}
     assert {nodes[each] for each in claims.allocated("by-cel")} == {1}
@@ -205,12 +256,12 @@ def test_claims_select_by_attributes_and_demand_what_gpus_have_in_common(cluster
 
 def test_an_administrator_looks_at_gpus_that_others_have(cluster, claims):
     claims.claim("all", 8)
-    claims.pod("user", "all").wait_running()
+    claims.pod("user", "all").wait_running(timeout_s=PATIENCE_S)
     labels = {"resource.kubernetes.io/admin-access": "true"}
     cluster.core.patch_namespace(pods.NAMESPACE, {"metadata": {"labels": labels}})
     try:
         claims.claim("look", None, allocationMode="All", adminAccess=True)
-        looking = claims.pod("looking", "look").wait_running()
+        looking = claims.pod("looking", "look").wait_running(timeout_s=PATIENCE_S)
         assert len(looking.inside().gpus) == 8
     finally:
         cluster.core.patch_namespace(
@@ -218,10 +269,50 @@ def test_an_administrator_looks_at_gpus_that_others_have(cluster, claims):
         )
 
 
+def test_an_agent_writes_the_slices_of_its_own_node_and_no_others(cluster, claims):
+    (own,) = claims.slices()
+
+    def slice_of(node, **spec):
+        pool = {"name": node, "generation": 1, "resourceSliceCount": 1}
+        return {
+            "apiVersion": API,
+            "kind": "ResourceSlice",
+            "metadata": {"name": f"{node}-forged"},
+            "spec": {"driver": DRIVER, "nodeName": node, "pool": pool, "devices": [], **spec},
+        }
+
+    path = f"/apis/{API}/resourceslices"
+    here = cluster.node.name
+    everywhere = slice_of(here, allNodes=True)
+    del everywhere["spec"]["nodeName"]
+    for forged, why in (
+        (slice_of("other"), f"its own node, which is {here}"),
+        (everywhere, f"its own node, which is {here}"),
+        (slice_of(here, driver="dra.net"), "driver is gpu.nvidia.com"),
+        (slice_of(here, pool={**own["spec"]["pool"], "name": "other"}), "named after its node"),
+    ):
+        with pytest.raises(ApiError, match=why) as caught:
+            claims.account.post(path, forged)
+        assert caught.value.status == 422
+
+    # Another's slice can be deleted by the administrator, and not by the agent of this node.
+    cluster.apply(slice_of("other"))
+    try:
+        with pytest.raises(ApiError, match="its own node"):
+            claims.account.delete(f"{path}/other-forged")
+    finally:
+        claims.delete_slices()
+
+    # The same account without a node in its token.
+    unbound = Connection(from_kubeconfig(cluster.plane.kubeconfig("unbound", user=ACCOUNT)))
+    with pytest.raises(ApiError, match="bound to no node"):
+        unbound.post(path, slice_of(here))
+
+
 def test_nothing_is_written_while_nothing_changes(cluster, claims):
     before = json.dumps([each["metadata"]["resourceVersion"] for each in claims.slices()])
     claims.claim("one")
-    claims.pod("user", "one").wait_running()
+    claims.pod("user", "one").wait_running(timeout_s=PATIENCE_S)
 
     after = json.dumps([each["metadata"]["resourceVersion"] for each in claims.slices()])
     # The order changes at most: whoever comes next gets the best of what is left.

@@ -136,7 +136,7 @@ async def test_a_killed_agents_socket_is_taken_over_and_nonsense_is_refused():
         await node.serving()
         path = socket_of(node.machine, None)
 
-        with pytest.raises(ConfigError, match=r"ask is 'weather'; what can be asked is decisions"):
+        with pytest.raises(ConfigError, match=r"'weather'; what can be asked is claims, decisions"):
             await asyncio.to_thread(ask, path, ask="weather")
         with pytest.raises(ConfigError, match=r"last is 'all', not int"):
             await asyncio.to_thread(ask, path, ask="decisions", last="all")
