@@ -57,6 +57,12 @@ def test_sharing_ends_by_configuration_while_pods_run(cluster):
     cluster.node.wait_allocatable(GPU, 8)
 
 
+def inside_gpu(pod):
+    """What the folders of a pod's GPU are called."""
+    (share,) = pod.held(resource=SHARED)
+    return share.removeprefix("GPU-").partition("-")[0]
+
+
 @pytest.mark.parametrize("strategy", ["envvar", "cdi-cri"])
 def test_pods_compute_through_mps_whatever_becomes_of_the_agent(cluster, strategy):
     node = SimpleNamespace(machine=cluster.machine.folder)
@@ -77,7 +83,11 @@ def test_pods_compute_through_mps_whatever_becomes_of_the_agent(cluster, strateg
         assert inside.env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "25"
         # The daemon's pid is what it wrote beside its socket: of its own namespace.
         assert inside.read(f"/mps/{SHARED}/pipe/nvidia-cuda-mps-control.pid").strip().isdecimal()
-        assert "/dev/shm" in inside.mounts
+        # What a daemon keeps in its shared memory, its clients see.
+        gpu = inside_gpu(pod)
+        shared_memory = cluster.machine.folder / "dev/shm/plumbline-mps" / SHARED / gpu
+        (shared_memory / "marker").write_text(gpu)
+        assert inside.read("/dev/shm/marker") == gpu
     seen = [pod.inside().sight for pod in pods]
 
     cluster.agent.restart(signal.SIGKILL)
