@@ -9,13 +9,13 @@ import typer
 
 from agent.cli import render
 from agent.cli.inspect import DriverRootOption, MachineOption
+from agent.cli.mig_held import held_on
 from agent.cli.mig_sources import (
     FileOption,
     GpuOption,
     KubeletOption,
     LayoutOption,
     Looked,
-    held_by_pods,
     look,
     opened,
 )
@@ -58,9 +58,10 @@ def plan(
 
     Example: plumbline mig plan -c all-balanced --machine /tmp/dgx
     """
-    with opened(machine, driver_root):
+    with opened(machine, driver_root) as session:
         found = look(file, layout, gpu)
-        outcomes = found.plan(held_by_pods(machine, kubelet_dir))
+        held = held_on(session.machine, kubelet_dir, simulated=machine is not None)
+        outcomes = found.plan(held)
     answer = _print(found, outcomes, output)
     if output is Format.TABLE and answer.steps:
         typer.echo(f"{answer.steps} steps; `plumbline mig apply` executes them")
@@ -100,7 +101,7 @@ def apply(
         done = change(
             found.goal,
             folder=journal_folder(session.machine),
-            held=lambda: held_by_pods(machine, kubelet_dir),
+            held=lambda: held_on(session.machine, kubelet_dir, simulated=machine is not None),
             reset=resetting(session) if allow_reset or found.allow_reset else None,
             progress=lambda step, *, number, of: _tell(step, names, number, of),
         )

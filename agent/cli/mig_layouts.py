@@ -108,11 +108,14 @@ def export(
 
 def _answer(layout: Layout, readings: Sequence[MigReading]) -> LayoutAnswer:
     from agent.partition.goal import feasible, goal_of, plan  # noqa: PLC0415
+    from agent.planning.mig_outcome import Blocked  # noqa: PLC0415
 
     state, problems = "fits", tuple[str, ...]()
     try:
         outcomes = plan(readings, goal_of(layout, readings), held={})
-        feasible(outcomes, readings, may_reset=True)
+        # What a process works on is in the way for now; the layout fits the GPUs all the same.
+        possible = [each for each in outcomes if not isinstance(each, Blocked)]
+        feasible(possible, readings, may_reset=True)
         state = "fits" if outcomes else "now"
     except ConfigError as error:
         state, problems = "unfit", tuple(str(error).splitlines())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.model.errors import ConfigError, KubeletError
+from agent.model.errors import ConfigError
 from agent.model.machine import Machine
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from agent.partition.goal import Goal
     from agent.planning.mig_holders import Held
     from agent.planning.mig_outcome import MigOutcome
-
-KUBELET_DIR = Path("/var/lib/kubelet/device-plugins")
 
 FileOption = Annotated[
     Path | None,
@@ -150,36 +146,3 @@ def chosen(readings: Sequence[MigReading], names: str | None) -> set[str]:
             known = ", ".join(f"{each.index} ({each.uuid})" for each in readings)
             raise ConfigError(f"--gpu: there is no GPU '{name}'; there are: {known or 'none'}")
     return {by_name[name] for name in wanted}
-
-
-def held_by_pods(machine: Path | None, kubelet_dir: Path | None) -> Held:
-    """Return which pods hold which device, by UUID; none where no kubelet serves.
-
-    Raises KubeletError where one is there and does not answer: what its pods hold is not known.
-    """
-    if kubelet_dir is None and machine is not None:
-        return {}
-    from agent.serving.holders import SETTLED_S  # noqa: PLC0415
-    from deviceplugin.errors import PodResourcesUnreachable  # noqa: PLC0415
-    from deviceplugin.holdings import list_holdings, socket_beside  # noqa: PLC0415
-
-    socket = socket_beside(kubelet_dir or KUBELET_DIR)
-    if not socket.exists():
-        if kubelet_dir is not None:
-            raise ConfigError(f"--kubelet-dir: no kubelet serves {socket}")
-        return {}
-    age_s = time.time() - socket.stat().st_mtime
-    if age_s < SETTLED_S:
-        raise KubeletError(
-            f"the kubelet started {age_s:.0f} s ago and may not know all its pods yet; try again"
-            f" in {SETTLED_S - age_s:.0f} s"
-        )
-    try:
-        holdings = asyncio.run(list_holdings(socket))
-    except PodResourcesUnreachable as error:
-        raise KubeletError(f"{error}; without it nobody knows what pods hold") from error
-    held: dict[str, tuple[str, ...]] = {}
-    for each in holdings.devices:
-        uuid = each.device.partition("::")[0]
-        held[uuid] = (*held.get(uuid, ()), f"pod {each.namespace}/{each.pod}")
-    return held

@@ -18,13 +18,11 @@ from agent.model.machine import Machine
 from agent.planning.dra_devices import DRIVER, DraDevice, device_name
 from agent.planning.pool import pool_devices, reason
 from agent.planning.snapshot import Snapshot
-from agent.serving.claim_store import ClaimStore
+from agent.serving.claim_store import ClaimStore, claims_folder
 from agent.serving.claims import Claims
 from agent.telemetry import logs
 from deviceplugin.dra.plugin import DraPlugin
 from deviceplugin.dra.values import ClaimRef, DeviceHealth, HealthState
-
-STORE = "/var/lib/plumbline/claims"
 
 
 class Dra:
@@ -52,7 +50,7 @@ class Dra:
         self._claimed = claimed
         self._connection = Connection(access)
         self._claims = Claims(
-            ClaimStore(machine.path(STORE)),
+            ClaimStore(claims_folder(machine)),
             driver=DRIVER,
             pool_name=node,
             spec_dir=machine.path(spec_dir),

@@ -55,7 +55,7 @@ def mig_gpu(reading: MigReading, held: Held) -> MigGpu:
         enabled=reading.enabled,
         pending=reading.pending,
         instances=reading.instances,
-        holders=holders_of(reading.instances, reading.processes, held),
+        holders=holders_of(reading.uuid, reading.instances, reading.processes, held),
         whole_holders=whole_holders(reading.uuid, reading.processes, held),
     )
 

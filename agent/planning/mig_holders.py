@@ -12,11 +12,15 @@ Held = Mapping[str, tuple[str, ...]]
 
 
 def holders_of(
-    instances: Iterable[GpuInstance], processes: Sequence[MigProcess], held: Held
+    uuid: str, instances: Iterable[GpuInstance], processes: Sequence[MigProcess], held: Held
 ) -> Holders:
-    """Return who holds which compute instance; those that nobody holds are left out."""
+    """Return who holds which compute instance; those that nobody holds are left out.
+
+    Who was given the GPU of this UUID has all of its instances: NVIDIA's runtime adds them.
+    """
     found = {
         (instance.id, compute.id): (
+            *held.get(uuid, ()),
             *(held.get(compute.uuid, ()) if compute.uuid else ()),
             *_at_work(processes, instance.id, compute.id),
         )

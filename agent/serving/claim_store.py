@@ -13,10 +13,16 @@ from typing import Literal
 import msgspec
 
 from agent.model.errors import HardwareError
+from agent.model.machine import Machine
 from agent.partition.written import forget, read_files, write_down
 
 _VERSION = 1
 _SUFFIX = ".json"
+
+
+def claims_folder(machine: Machine) -> Path:
+    """Return where the claims of a node are written down."""
+    return machine.path("/var/lib/plumbline/claims")
 
 
 class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from agent.config.sharing import PREFIX
@@ -16,6 +17,11 @@ from deviceplugin.holdings import list_holdings, socket_beside
 # pod at all may be waiting for its API server; an agent's own pod is on every node.
 SETTLED_S = 30.0
 SETTLED_WITHOUT_PODS_S = 600.0
+
+
+def settled_after_s(pods: Collection[str]) -> float:
+    """Return how old a kubelet that knows these pods must be for its answer to count."""
+    return SETTLED_S if pods else SETTLED_WITHOUT_PODS_S
 
 
 class Holders:
@@ -51,7 +57,7 @@ class Holders:
             held=held,
             pods=holdings.pods,
             kubelet=f"{made.st_ino}:{made.st_mtime_ns}",
-            settled=age_s >= (SETTLED_S if holdings.pods else SETTLED_WITHOUT_PODS_S),
+            settled=age_s >= settled_after_s(holdings.pods),
             asked_s=asked_s,
         )
 

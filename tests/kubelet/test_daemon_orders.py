@@ -270,9 +270,25 @@ async def test_the_command_line_knows_what_pods_hold():
         assert held in instances(node.machine, 0)
 
 
-def settle(node):
+async def test_a_kubelet_without_pods_is_given_time_by_the_command_line_too():
+    async with simulated_node() as node:
+        divide(node.machine, 0, "9:2")
+        command = [PLUMBLINE, "mig", "apply", "-c", "all-1g.10gb", "--gpu", "0"]
+        where = ["--machine", str(node.machine), "--kubelet-dir", str(node.kubelet.directory)]
+        settle(node, age_s=60)
+
+        done = await asyncio.to_thread(
+            subprocess.run, [*command, *where], capture_output=True, text=True, check=False
+        )
+
+        assert done.returncode == 1
+        assert "may not know all its pods yet; try again in 5" in done.stderr
+        assert [profile for profile, _ in shapes(node, 0)] == ["3g.40gb"]
+
+
+def settle(node, *, age_s=3600):
     """Let the kubelet have been started long ago."""
-    long_ago = time.time() - 3600
+    long_ago = time.time() - age_s
     os.utime(node.folder / "pod-resources" / "kubelet.sock", (long_ago, long_ago))
 
 

@@ -161,6 +161,16 @@ def test_layouts_says_which_fit_and_which_is_now(dgx, parted):
     assert out.startswith("half   fits\nwrong  unfit\n  ")
 
 
+def test_layouts_fit_also_while_processes_are_at_work(dgx):
+    divide(dgx, 0, "9:2")
+    machines.occupy(dgx, "0", 4711, instance=(2, 0))
+
+    code, out, error = mig("layouts", "--machine", dgx, "-o", "json")
+
+    assert (code, error) == (0, "")
+    assert {each["state"] for each in json.loads(out)} == {"fits"}
+
+
 def test_a_node_that_cannot_do_mig_says_so(tmp_path):
     folder = tmp_path / "t4"
     machines.create("t4-4x", folder)

@@ -15,9 +15,11 @@ from agent.model.errors import BusyError, ConfigError, HardwareError
 from agent.model.inventory import PciAddress
 from agent.model.machine import Machine
 from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement, WantedInstance
+from agent.partition.goal import mig_gpu
 from agent.partition.journal import Journal, Turn
 from agent.partition.locks import locked
 from agent.partition.nodes import make_nodes
+from agent.serving.claim_store import ClaimStore, StoredClaim, StoredDevice, claims_folder
 from agent.simulation import machines
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
@@ -99,6 +101,45 @@ def test_work_the_driver_alone_knows_of_stops_the_change_and_is_put_back(dgx):
     assert "the driver says it is in use; everything was put back" in done.stderr
     assert status(dgx) == before
     assert mig("assert", "-c", "all-disabled", "--gpu", "1", "--machine", dgx)[0] == 0
+
+
+def test_who_was_given_a_gpu_as_a_whole_has_its_instances_too():
+    whole = mig_gpu(reading(instance=1), {"GPU-1": ("pod default/whole",)})
+
+    assert whole.holders == {(1, 0): ("pod default/whole",)}
+    assert whole.whole_holders == ("pod default/whole",)
+    assert mig_gpu(reading(instance=1), {"GPU-2": ("pod default/other",)}).holders == {}
+
+
+def claimed(folder, uuid, *, admin=False):
+    """Write down a claim that has a GPU, as the agent does in mode dra."""
+    device = StoredDevice(request="gpu", pool="n", device="gpu-0", uuid=uuid, admin=admin)
+    claim = StoredClaim(
+        namespace="default", name="train", uid="1", state="completed", devices=(device,)
+    )
+    ClaimStore(claims_folder(Machine.simulated(folder))).write(claim)
+
+
+def test_what_a_claim_has_is_not_touched(dgx):
+    claimed(dgx, uuid_of(dgx))
+
+    code, _, error = mig("apply", "-c", "all-1g.10gb", "--gpu", "0", "--machine", dgx)
+
+    assert code == 4
+    assert "the whole GPU is held by claim default/train" in error
+    assert shapes(dgx) == []
+
+
+def test_claims_that_only_look_are_not_in_the_way_and_unreadable_ones_are(dgx):
+    claimed(dgx, uuid_of(dgx), admin=True)
+    assert mig("plan", "-c", "all-1g.10gb", "--gpu", "0", "--machine", dgx)[0] == 0
+
+    (claims_folder(Machine.simulated(dgx)) / "2.json").write_text("{")
+    code, _, error = mig("apply", "-c", "all-1g.10gb", "--gpu", "0", "--machine", dgx)
+    assert code == 1
+    assert "2.json" in error
+    assert "nobody knows which GPUs that claim has" in error
+    assert shapes(dgx) == []
 
 
 def test_two_processes_do_not_divide_one_gpu_at_once(dgx):
