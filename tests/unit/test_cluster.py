@@ -2,6 +2,8 @@
 
 import base64
 import queue
+import socket
+import time
 
 import pytest
 import yaml
@@ -87,6 +89,63 @@ def test_a_version_that_is_too_old_is_asked_for_anew(server, watch):
     server.label(mig__config="half")
 
     assert watch.get(timeout=10) == {"nvidia.com/mig.config": "half"}
+
+
+class Ended:
+    """An answer that is at its end as soon as it is there."""
+
+    def stream(self, amt):
+        return iter(())
+
+    def close(self):
+        pass
+
+    def shutdown(self):
+        raise RuntimeError("Cannot shutdown as connection has already been released to the pool")
+
+
+class Hasty:
+    """A connection to a server that ends every watch at once."""
+
+    def __init__(self):
+        self.streams = 0
+
+    def get(self, path):
+        return {"metadata": {"resourceVersion": "1"}}
+
+    def stream(self, path, **_):
+        self.streams += 1
+        return Ended()
+
+
+def test_watches_that_end_at_once_are_not_asked_for_without_end():
+    hasty = Hasty()
+    watch = NodeWatch(hasty, NODE, changed=lambda _: None, failed=lambda _: None)
+    watch.start()
+    time.sleep(1.0)
+
+    watch.close()
+    assert 2 <= hasty.streams <= 4
+
+
+def test_a_watch_is_closed_also_where_it_ends_at_that_moment():
+    watch = NodeWatch(Hasty(), NODE, changed=lambda _: None, failed=lambda _: None)
+    watch._answer = Ended()
+    watch.close()
+
+
+def test_a_server_that_is_gone_without_a_word_is_found_out(server, connection):
+    answer = connection.stream(
+        "/api/v1/nodes",
+        read_s=10,
+        watch="true",
+        fieldSelector=f"metadata.name={NODE}",
+        resourceVersion="1",
+    )
+    sock = answer.connection.sock
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+    answer.close()
 
 
 def test_trouble_is_told_once_and_its_end_too(server, connection):
