@@ -335,7 +335,8 @@ class Orders:
         if self._closing:
             # Nobody waits for the end of what would begin now.
             work.close()
-            return await asyncio.get_running_loop().create_future()
+            never: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            return await never
         task = asyncio.ensure_future(work)
         self._at_work.add(task)
         task.add_done_callback(self._at_work.discard)
