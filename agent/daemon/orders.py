@@ -87,6 +87,10 @@ class Report:
     message: str
 
 
+class _SupersededError(Exception):
+    """Another order came while one waited."""
+
+
 Evict = Callable[[Sequence[str]], Awaitable[None]]
 """Asks for the end of pods, named ``namespace/name``."""
 
@@ -116,6 +120,7 @@ class Orders:
         self._wake = asyncio.Event()
         self._ordered = asyncio.Event()
         self._said: Report | None = None
+        self._silent = True
         self._failed_for: Reason | None = None
         self._failures = 0
         self._withheld: Mapping[str, str] = {}
@@ -216,7 +221,10 @@ class Orders:
             await self._recover()
 
     async def _held(self, order: Order | None = None) -> Held:
-        """Return who holds what, once the kubelet says so and knows all its pods."""
+        """Return who holds what, once the kubelet says so and knows all its pods.
+
+        Raises _SupersededError when that is waited for and the order is another by then.
+        """
         said = "the kubelet does not say what its pods hold, or has just started"
         if (ledger := await self._node.accounted()) is None:
             logs.warning("mig_waits", reason=said)
@@ -224,6 +232,8 @@ class Orders:
             if order is not None:
                 self._report(order, State.PENDING, Reason.KUBELET, said)
             await asyncio.sleep(POLL_S)
+            if order is not None and order != self._order:
+                raise _SupersededError
             ledger = await self._node.accounted()
         return held_by(ledger)
 
@@ -266,6 +276,8 @@ class Orders:
                 return None
             if assessment.outcomes:
                 await self._carry_out(order, assessment)
+        except _SupersededError:
+            return None
         except PlumblineError as error:
             return self._failed(order, error)
         except Exception as error:  # noqa: BLE001 - one bad change must not end the serving
@@ -361,9 +373,10 @@ class Orders:
         self._say(Report(layout=order.layout, state=state, reason=reason, message=message))
 
     def _say(self, report: Report | None) -> None:
-        if report == self._said:
+        # Also that there is no order is news once: an earlier process may have said otherwise.
+        if report == self._said and not self._silent:
             return
-        self._said = report
+        self._said, self._silent = report, False
         if report is not None:
             note = logs.error if report.state is State.FAILED else logs.event
             note(

@@ -24,12 +24,13 @@ class Node:
         self.driver = asyncio.Lock()
         self.ledger = Ledger()
         self.withheld = {}
+        self.silent = False
 
     def change(self, reasons):
         self.withheld = dict(reasons)
 
     async def accounted(self):
-        return self.ledger
+        return None if self.silent else self.ledger
 
 
 class Dividing:
@@ -114,6 +115,20 @@ async def test_an_order_that_is_given_in_two_ways_waits_without_haste(dividing, 
     assert dividing.assessed - before <= 2
 
 
+async def test_an_order_that_is_taken_back_while_the_kubelet_is_silent_is_forgotten(
+    dividing, running, monkeypatch
+):
+    monkeypatch.setattr(orders, "POLL_S", 0.01)
+    found = await running()
+    found._node.silent = True
+    found.labelled("half")
+    await until(lambda: found.told and found.told[-1].reason is Reason.KUBELET)
+
+    found.labelled(None)
+
+    await until(lambda: found.told[-1] is None)
+
+
 @pytest.mark.parametrize("trouble", ["waits", NoDriverError("no driver")])
 async def test_what_cannot_be_recovered_yet_is_kept_back_and_tried_again(
     dividing, running, trouble
@@ -128,6 +143,16 @@ async def test_what_cannot_be_recovered_yet_is_kept_back_and_tried_again(
     await until(lambda: not node.withheld)
     assert dividing.recovered == 3
     assert dividing.recoveries == []
+
+
+async def test_that_there_is_no_order_is_told_once(running):
+    found = await running()
+    found.labelled(None)
+    await until(lambda: found.told)
+    found.labelled("half")
+    await until(lambda: found.told[-1] is not None)
+
+    assert [each and each.state for each in found.told] == [None, "success"]
 
 
 async def test_orders_are_led_while_something_unfinished_waits(dividing, running):
