@@ -1,9 +1,11 @@
 """The line to the API server: how it is found, followed, and written to."""
 
+import asyncio
 import base64
 import queue
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +15,10 @@ from agent.cluster.access import find_access, from_kubeconfig, in_cluster
 from agent.cluster.connection import ApiError, Connection
 from agent.cluster.node import NodeWatch, shortened, write_event, write_node
 from agent.cluster.pods import Evicted, evict
+from agent.daemon.cluster_link import REASON, STATE_LABEL, ClusterLink
 from agent.model.errors import ClusterError, ConfigError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -168,6 +173,38 @@ def test_who_may_not_is_told_what_to_bind(server, connection):
     server.refuse = lambda *_: (403, "nodes is forbidden", [])
     with pytest.raises(ApiError, match=r"bind the ClusterRole of daemonset/rbac\.yaml"):
         connection.get(f"/api/v1/nodes/{NODE}")
+
+
+async def test_what_an_earlier_process_said_of_an_order_goes_with_the_order(server, tmp_path):
+    server.merge({"labels": {STATE_LABEL: "pending", REASON: "dividing", "other": "stays"}})
+    access = from_kubeconfig(server.kubeconfig(tmp_path))
+    link = ClusterLink(access, NODE, ordered=lambda _: link.report(None))
+    running = asyncio.create_task(link.run())
+
+    gone = lambda: STATE_LABEL not in server.node["labels"]  # noqa: E731
+    await asyncio.to_thread(server.until, gone)
+
+    running.cancel()
+    link.close()
+    assert server.node["labels"] == {"other": "stays"}
+
+
+def test_the_role_allows_what_is_asked_for_and_nothing_beside_it():
+    documents = yaml.safe_load_all((ROOT / "daemonset/rbac.yaml").read_text())
+    (role,) = [each for each in documents if each["kind"] == "ClusterRole"]
+    assert {
+        (group, resource): tuple(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    } == {
+        ("", "nodes"): ("get", "watch", "patch"),
+        ("", "events"): ("create",),
+        ("", "pods"): ("get",),
+        ("", "pods/eviction"): ("create",),
+        ("resource.k8s.io", "resourceslices"): ("list", "create", "update", "delete"),
+        ("resource.k8s.io", "resourceclaims"): ("get",),
+    }
 
 
 def test_a_server_that_is_away_is_named(connection, server):
