@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+from urllib3.connection import HTTPConnection
 
 from agent import VERSION
 from agent.cluster.access import Access
 from agent.model.errors import ClusterError
 
 _CONNECT_S, _READ_S = 5.0, 10.0
+# A watch is silent for minutes. A server that is gone without a word, or a NAT that forgot the
+# connection, is found out in a minute; client-go asks each 30 s too.
+_KEPT_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 # Bound tokens live an hour at least, and are exchanged at 80 %; client-go reads them each minute.
 _TOKEN_S = 60.0
 _MERGE_PATCH = "application/merge-patch+json"
@@ -39,7 +49,10 @@ class Connection:
         self._access = access
         secure = access.server.startswith("https:")
         self._pool = urllib3.PoolManager(
-            maxsize=2, retries=False, ssl_context=access.tls() if secure else None
+            maxsize=2,
+            retries=False,
+            ssl_context=access.tls() if secure else None,
+            socket_options=[*HTTPConnection.default_socket_options, *_KEPT_ALIVE],
         )
         self._token = access.token
         self._token_until_s = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -20,6 +21,8 @@ COMPONENT = "plumbline"
 # The server ends a watch after this long: at another moment on every node.
 _WATCH_S = (240, 480)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+# A watch that ends sooner has not been one.
+_SHORT_S = 1.0
 _GONE = 410
 _MESSAGE_BYTES = 1024
 """Longest message of an Event (core/v1 validation)."""
@@ -76,7 +79,9 @@ class NodeWatch:
         self._stop.set()
         answer = self._answer
         if answer is not None:
-            answer.shutdown()
+            # It may have ended at this very moment.
+            with contextlib.suppress(RuntimeError, ValueError, OSError):
+                answer.shutdown()
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -110,7 +115,9 @@ class NodeWatch:
 
         Raises ClusterError when it has to be begun anew.
         """
+        at_once = 0
         while not self._stop.is_set():
+            began_s = time.monotonic()
             for_s = random.randint(*_WATCH_S)  # noqa: S311 - spread over the nodes
             answer = self._connection.stream(
                 "/api/v1/nodes",
@@ -129,6 +136,10 @@ class NodeWatch:
             finally:
                 self._answer = None
                 answer.close()
+            # A proxy, or a server that ends, may close every watch as soon as it is there.
+            at_once = at_once + 1 if time.monotonic() - began_s < _SHORT_S else 0
+            if at_once:
+                self._stop.wait(min(_FIRST_PAUSE_S * 2 ** (at_once - 1), _LONGEST_PAUSE_S))
 
     def _read(self, answer: urllib3.BaseHTTPResponse, version: str) -> str:
         rest = b""
@@ -143,7 +154,7 @@ class NodeWatch:
         if change.type == "ERROR":
             status = change.object.code
             if status == _GONE:
-                raise ApiError("watching", _GONE, "the version is too old", 0.01)
+                raise ApiError("watching", _GONE, "the version is too old", None)
             raise ClusterError(f"watching node {self._node}: {change.object.message} ({status})")
         if change.type in {"ADDED", "MODIFIED"}:
             self._take_in(change.object.metadata.labels)

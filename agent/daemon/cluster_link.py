@@ -78,7 +78,7 @@ class ClusterLink:
 
     def report(self, report: Report | None) -> None:
         """Take in how far an order is; None: there is none any more."""
-        if report != self._report:
+        if report != self._report or report is None:
             self._report = report
             self._reported.set()
 
@@ -108,7 +108,7 @@ class ClusterLink:
         if report is not None:
             labels = {STATE_LABEL: report.state, REASON: report.reason}
             message = shortened(report.message) if report.reason is not None else None
-        elif self._said is None:
+        elif self._said is None and not self._left_over:
             return
         await in_thread(
             write_node, self._connection, self._node, labels=labels, annotations={REASON: message}
@@ -136,6 +136,12 @@ class ClusterLink:
     def _changed(self, labels: Labels) -> None:
         self._labels = labels
         self._ordered(labels.get(ORDER_LABEL) or None)
+
+    @property
+    def _left_over(self) -> bool:
+        """True when an earlier process said how far an order is that nobody gives any more."""
+        labels = self._labels or {}
+        return ORDER_LABEL not in labels and not labels.keys().isdisjoint({STATE_LABEL, REASON})
 
     def _failed(self, error: ClusterError | None) -> None:
         if error is None:

@@ -73,11 +73,15 @@ class Dividing:
 
     def recover(self, mig: Mig, held: Held) -> tuple[Recovered, ...]:
         """Finish or undo what an earlier process left. Raises HardwareError."""
+        from agent.discovery.mig_gpus import read_mig_gpus  # noqa: PLC0415
         from agent.partition.change import journal_folder  # noqa: PLC0415
+        from agent.partition.nodes import make_nodes  # noqa: PLC0415
         from agent.partition.recovery import recover  # noqa: PLC0415
 
         with Session(self._machine) as session:
-            return recover(journal_folder(self._machine), self._reset(session, mig), held)
+            found = recover(journal_folder(self._machine), self._reset(session, mig), held)
+            make_nodes(self._machine, read_mig_gpus())
+        return found
 
     def assess(self, mig: Mig, where: str, name: str, held: Held) -> Assessment:
         """Return what leads to the layout of a name.
@@ -87,6 +91,7 @@ class Dividing:
         """
         from agent.discovery.mig_gpus import read_mig_gpus  # noqa: PLC0415
         from agent.partition.goal import feasible, goal_of, plan  # noqa: PLC0415
+        from agent.partition.nodes import make_nodes  # noqa: PLC0415
 
         with Session(self._machine):
             readings = read_mig_gpus()
@@ -98,6 +103,9 @@ class Dividing:
             readings,
             may_reset=mig.allow_reset,
         )
+        if not outcomes:
+            # Who divided them may have died before there were nodes.
+            make_nodes(self._machine, readings)
         names = {each.uuid: f"GPU {each.index}" for each in readings}
         return Assessment(goal=goal, outcomes=outcomes, names=names)
 

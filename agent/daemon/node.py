@@ -91,6 +91,8 @@ class Node:
         """Held by whoever reads the node or divides its GPUs: never both at once."""
         self._health = Health()
         self._changing: Mapping[str, str] = {}
+        self._changed: dict[str, str] = {}
+        """What has been changing since the last look began, also what is no more."""
         self._served = NOTHING_SERVED
         self._unplaced: list[XidEvent] = []
         self._settling = False
@@ -155,6 +157,7 @@ class Node:
         look, in one message: before it, what is known of the GPU is what it was.
         """
         self._changing = dict(reasons)
+        self._changed |= reasons
         if self.snapshot is None:
             return
         changing = {**self.snapshot.changing, **reasons}
@@ -328,12 +331,14 @@ class Node:
         self._health = _merged(self._health, ready.health)
         await self._account()
         await self._prepared(ready)
-        # What changes now, and what did when the look began: the look may not have seen its end.
-        changing = {**ready.changing, **self._changing}
+        # What changes now, and what did since the look began: the look may not have seen its end.
+        changing = {**ready.changing, **self._changed}
         self._swap(
             ready.with_state(self._health, self.ledger, changing=changing, served=self._served)
         )
         self._place_xids()
+        if changing.keys() - self._changing.keys():
+            self.refresh()
 
     async def _found(self) -> Snapshot:
         """Return what a look found, once this instance is in charge and it is still true."""
@@ -350,6 +355,7 @@ class Node:
     async def _found_now(self) -> Snapshot:
         async with self.driver:
             self._looking = True
+            self._changed = dict(self._changing)
             slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
             try:
                 return await in_thread(

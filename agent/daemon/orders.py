@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.config.mig import Mig
 from agent.daemon.dividing import held_by
@@ -31,12 +31,17 @@ from agent.telemetry import logs
 if TYPE_CHECKING:
     from agent.daemon.dividing import Assessment, Dividing
     from agent.daemon.node import Node
+    from agent.partition.recovery import Recovered
     from agent.planning.mig_holders import Held
+
+T = TypeVar("T")
 
 # How often is looked whether what is in the way has gone.
 POLL_S = 1.0
 # What fails for no reason that we can see is tried again, less and less often.
 BACK_OFF_S = (30.0, 60.0, 120.0, 300.0, 600.0)
+# How soon is looked again whether another process has finished the change it is at.
+RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 # How long the end waits for a change that is being carried out; then it is left to the journal.
 CLOSE_S = 20.0
 
@@ -82,6 +87,10 @@ class Report:
     message: str
 
 
+class _SupersededError(Exception):
+    """Another order came while one waited."""
+
+
 Evict = Callable[[Sequence[str]], Awaitable[None]]
 """Asks for the end of pods, named ``namespace/name``."""
 
@@ -111,9 +120,12 @@ class Orders:
         self._wake = asyncio.Event()
         self._ordered = asyncio.Event()
         self._said: Report | None = None
+        self._silent = True
         self._failed_for: Reason | None = None
         self._failures = 0
-        self._at_work: asyncio.Task[object] | None = None
+        self._withheld: Mapping[str, str] = {}
+        self._at_work: set[asyncio.Task[object]] = set()
+        self._closing = False
         self.left_behind = False
         """True after ``close`` when a thread is still dividing GPUs."""
 
@@ -122,14 +134,17 @@ class Orders:
         if (mig, where) != (self._mig, self._where):
             before = self._order
             self._mig, self._where = mig, where
-            if self._order != before:
-                self._ordered.set()
+            self._note_order(before)
 
     def labelled(self, layout: str | None) -> None:
         """Take in what the node's label says; None: nothing, the configuration decides."""
         self._label_known.set()
-        if layout != self._label:
-            self._label = layout
+        before = self._order
+        self._label = layout
+        self._note_order(before)
+
+    def _note_order(self, before: Order | None) -> None:
+        if self._order != before:
             self._ordered.set()
 
     def stirred(self) -> None:
@@ -152,6 +167,9 @@ class Orders:
         """
         if self._unfinished:
             await self._recover()
+        await asyncio.gather(self._recover_again(), self._follow_orders())
+
+    async def _follow_orders(self) -> None:
         await self._label_known.wait()
         led: Order | None = None
         while True:
@@ -167,14 +185,17 @@ class Orders:
             await self._rest()
 
     async def _recover(self) -> None:
-        """Finish or undo what an earlier process left, once it is known what pods hold."""
+        """Finish or undo what an earlier process left, once it is known what pods hold.
+
+        The GPUs stay withheld where that process is still at it, an earlier instance of the agent
+        maybe, or where the driver does not answer.
+        """
         held = await self._held()
         try:
-            async with self._node.driver:
-                found = await in_thread(self._dividing.recover, self._mig, held)
+            found = await self._to_the_end(self._recovered(held))
         except Exception as error:  # noqa: BLE001 - it must not end the serving
             logs.error("mig_recovery_failed", error=f"{type(error).__name__}: {error}")
-            found = ()
+            return
         for each in found:
             note = logs.event if each.outcome in {"finished", "undone"} else logs.error
             note(
@@ -184,11 +205,26 @@ class Orders:
                 outcome=each.outcome,
                 reason=each.reason or "none",
             )
-        self._unfinished = frozenset()
-        self._withhold({})
+        waiting = (each.gpus for each in found if each.outcome == "waits")
+        self._unfinished = frozenset(gpu for gpus in waiting for gpu in gpus)
+        self._withhold(self._withheld)
+
+    async def _recovered(self, held: Held) -> tuple[Recovered, ...]:
+        async with self._node.driver:
+            return await in_thread(self._dividing.recover, self._mig, held)
+
+    async def _recover_again(self) -> None:
+        """Try until nothing unfinished is left that may yet be finished."""
+        pauses = iter(RECOVER_S)
+        while self._unfinished:
+            await asyncio.sleep(next(pauses, RECOVER_S[-1]))
+            await self._recover()
 
     async def _held(self, order: Order | None = None) -> Held:
-        """Return who holds what, once the kubelet says so and knows all its pods."""
+        """Return who holds what, once the kubelet says so and knows all its pods.
+
+        Raises _SupersededError when that is waited for and the order is another by then.
+        """
         said = "the kubelet does not say what its pods hold, or has just started"
         if (ledger := await self._node.accounted()) is None:
             logs.warning("mig_waits", reason=said)
@@ -196,20 +232,24 @@ class Orders:
             if order is not None:
                 self._report(order, State.PENDING, Reason.KUBELET, said)
             await asyncio.sleep(POLL_S)
+            if order is not None and order != self._order:
+                raise _SupersededError
             ledger = await self._node.accounted()
         return held_by(ledger)
 
     def _withhold(self, reasons: Mapping[str, str]) -> None:
         """Withhold these GPUs from the kubelet, beside those of an unfinished change."""
+        self._withheld = reasons
         left = dict.fromkeys(self._unfinished, "an unfinished change of its MIG instances")
         self._node.change({**left, **reasons})
 
     async def close(self) -> None:
         """Wait until a change that is under way has ended, but not for ever."""
-        if self._at_work is None:
+        self._closing = True
+        if not self._at_work:
             return
-        done, _ = await asyncio.wait([self._at_work], timeout=CLOSE_S)
-        self.left_behind = not done
+        _, left = await asyncio.wait(self._at_work, timeout=CLOSE_S)
+        self.left_behind = bool(left)
         if self.left_behind:
             logs.warning("mig_change_abandoned", doing="leaving it to the next start")
 
@@ -236,6 +276,8 @@ class Orders:
                 return None
             if assessment.outcomes:
                 await self._carry_out(order, assessment)
+        except _SupersededError:
+            return None
         except PlumblineError as error:
             return self._failed(order, error)
         except Exception as error:  # noqa: BLE001 - one bad change must not end the serving
@@ -254,6 +296,8 @@ class Orders:
         until_s = loop.time() + order.mig.drain_deadline
         withheld: frozenset[str] = frozenset()
         while self._order == order:
+            # What was ordered meanwhile and taken back is no reason to hurry.
+            self._ordered.clear()
             assessment = await self._assess(order)
             concerned = frozenset(each.gpu for each in assessment.outcomes)
             if concerned <= withheld and not assessment.blocked:
@@ -296,12 +340,19 @@ class Orders:
     async def _carry_out(self, order: Order, assessment: Assessment) -> None:
         gpus = tuple(assessment.names[each.gpu] for each in assessment.outcomes)
         logs.event("mig_dividing", layout=order.layout, gpus=gpus)
-        self._at_work = asyncio.ensure_future(self._divide(order, assessment))
-        try:
-            # Shielded: the end of the daemon waits for it (``close``) instead of leaving it.
-            await asyncio.shield(self._at_work)
-        finally:
-            self._at_work = None
+        await self._to_the_end(self._divide(order, assessment))
+
+    async def _to_the_end(self, work: Coroutine[object, object, T]) -> T:
+        """Return what comes of a change; the end of the daemon waits for it (``close``)."""
+        if self._closing:
+            # Nobody waits for the end of what would begin now.
+            work.close()
+            never: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            return await never
+        task = asyncio.ensure_future(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        return await asyncio.shield(task)
 
     async def _divide(self, order: Order, assessment: Assessment) -> None:
         async with self._node.driver:
@@ -322,9 +373,10 @@ class Orders:
         self._say(Report(layout=order.layout, state=state, reason=reason, message=message))
 
     def _say(self, report: Report | None) -> None:
-        if report == self._said:
+        # Also that there is no order is news once: an earlier process may have said otherwise.
+        if report == self._said and not self._silent:
             return
-        self._said = report
+        self._said, self._silent = report, False
         if report is not None:
             note = logs.error if report.state is State.FAILED else logs.event
             note(

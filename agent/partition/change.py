@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from agent.discovery.mig_gpus import read_mig_gpus
@@ -43,24 +43,28 @@ def change(
     """
     with locked(folder, goal):
         given = held()
-        left = _unfinished(recover(folder, reset, given, mine=frozenset(goal)), goal)
+        recovered = recover(folder, reset, given, mine=frozenset(goal))
         readings = read_mig_gpus()
+        left = _unfinished(recovered, goal, {each.uuid for each in readings})
         outcomes = plan(readings, goal, given)
         plans = feasible(outcomes, readings, may_reset=reset is not None)
-        carry_out(plans, readings, folder=folder, reset=reset, held=given, progress=progress)
+        carry_out(plans, readings, folder=folder, reset=reset, held=held, progress=progress)
         for each in left:
             each.end()
     return plans
 
 
-def _unfinished(recovered: tuple[Recovered, ...], goal: Goal) -> list[Journal]:
+def _unfinished(
+    recovered: tuple[Recovered, ...], goal: Goal, there: Collection[str]
+) -> list[Journal]:
     """Return the unfinished changes that this one makes up for.
 
     Raises BusyError when one concerns GPUs of this change and others: those would be forgotten.
+    One that is not there any more has lost its instances, and keeps nobody waiting.
     """
     left = [each for each in recovered if each.outcome == "stuck" and goal.keys() & {*each.gpus}]
     for each in left:
-        others = sorted({*each.gpus} - goal.keys())
+        others = sorted({*each.gpus}.intersection(there) - goal.keys())
         if others:
             raise BusyError(
                 f"an earlier change could be neither finished nor undone ({each.reason}) and"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from agent.discovery.mig_gpus import MigReading, read_mig_gpus
-from agent.model.errors import BusyError, HalfDoneError, HardwareError, RolledBackError
+from agent.model.errors import (
+    BusyError,
+    HalfDoneError,
+    HardwareError,
+    PlumblineError,
+    RolledBackError,
+)
 from agent.partition.goal import division, mig_gpu
 from agent.partition.journal import Journal, Turn
 from agent.partition.reset import Reset
@@ -38,12 +44,13 @@ def carry_out(
     *,
     folder: Path,
     reset: Reset | None,
-    held: Held,
+    held: Callable[[], Held],
     progress: Progress = quiet,
 ) -> None:
     """Execute plans that were made from these readings; the GPUs are locked by the caller.
 
-    ``held`` is who was given what: undoing leaves that alone too.
+    ``held`` says who was given what, and is asked again before anything is undone: what was made
+    may have been given away since.
 
     Raises BusyError when something turned out to be in use, RolledBackError when a Step failed:
     either way all is as it was, but for the UUIDs of what had to be made again. Raises
@@ -63,6 +70,8 @@ def carry_out(
         run(steps, journal, reset, progress)
     except (BusyError, HardwareError) as error:
         undo(journal, reset, error, held)
+    except KeyboardInterrupt:
+        undo(journal, reset, HardwareError("interrupted"), held)
     journal.end()
 
 
@@ -77,12 +86,17 @@ def run(
         hands.execute(step)
 
 
-def undo(journal: Journal, reset: Reset | None, why: BusyError | HardwareError, held: Held) -> None:
+def undo(
+    journal: Journal,
+    reset: Reset | None,
+    why: BusyError | HardwareError,
+    held: Callable[[], Held],
+) -> None:
     """Put every GPU of a journal back, and raise what became of it. Does not return."""
+    journal.go_back(str(why))
     try:
-        journal.go_back(str(why))
-        lead_to(journal, reset, {turn.gpu: turn.before for turn in journal.turns}, held)
-    except (BusyError, HardwareError) as second:
+        lead_back(journal, reset, held())
+    except PlumblineError as second:
         raise HalfDoneError(
             f"{why}; undoing it failed as well: {second}. It is written down in {journal.path} and"
             " is tried again by the next change, and by the agent when it starts"
@@ -93,18 +107,42 @@ def undo(journal: Journal, reset: Reset | None, why: BusyError | HardwareError, 
     raise RolledBackError(f"{why}; everything was put back") from why
 
 
-def lead_to(journal: Journal, reset: Reset | None, goal: dict[str, Division], held: Held) -> None:
-    """Lead every GPU of a journal to where it was or where it is to be, from wherever it is.
+def lead_forward(journal: Journal, reset: Reset | None, held: Held) -> None:
+    """Lead every GPU of a journal to where it was to be, from wherever it is.
 
     Raises BusyError when what others hold or made is in the way, HardwareError.
     """
     there = {each.uuid: each for each in read_mig_gpus()}
-    steps: list[MigStep] = []
-    for turn in journal.turns:
-        if turn.gpu not in there:
-            raise HardwareError(f"{turn.gpu}: it is gone, or has fallen off the bus")
-        steps += _steps_to(there[turn.gpu], turn, goal[turn.gpu], held)
+    steps = [
+        step
+        for turn in journal.turns
+        for step in _steps_to(_found(there, turn.gpu), turn, turn.after, held)
+    ]
     run(steps, journal, reset)
+
+
+def lead_back(journal: Journal, reset: Reset | None, held: Held) -> None:
+    """Lead every GPU of a journal to where it was; one that cannot be keeps no other from it.
+
+    Raises as ``lead_forward`` does, once all others are back.
+    """
+    failures: list[BusyError | HardwareError] = []
+    there = {each.uuid: each for each in read_mig_gpus()}
+    for turn in journal.turns:
+        try:
+            run(_steps_to(_found(there, turn.gpu), turn, turn.before, held), journal, reset)
+        except (BusyError, HardwareError) as error:
+            failures.append(error)
+    if failures:
+        said = "; ".join(map(str, failures))
+        kind = HardwareError if len(failures) > 1 else type(failures[0])
+        raise kind(said) from failures[0]
+
+
+def _found(there: Mapping[str, MigReading], gpu: str) -> MigReading:
+    if gpu not in there:
+        raise HardwareError(f"{gpu}: it is gone, or has fallen off the bus")
+    return there[gpu]
 
 
 def _steps_to(reading: MigReading, turn: Turn, goal: Division, held: Held) -> tuple[MigStep, ...]:

@@ -22,6 +22,7 @@ import msgspec
 
 from agent.model.errors import HardwareError
 from agent.model.mig import WantedInstance
+from agent.telemetry import logs
 
 SUFFIX = ".journal"
 _SCRATCH = ".tmp"
@@ -68,7 +69,8 @@ class Journal:
     @classmethod
     def begin(cls, folder: Path, turns: tuple[Turn, ...]) -> Self:
         """Write down what is about to be changed. Raises HardwareError when that fails."""
-        path = folder / f"{secrets.token_hex(6)}{SUFFIX}"
+        # By name in the order they began: of two about one GPU the later has the last word.
+        path = folder / f"{time.time_ns():016x}-{secrets.token_hex(4)}{SUFFIX}"
         head = _Head(version=_VERSION, pid=os.getpid(), turns=turns)
         with _explained(path):
             scratch = path.with_suffix(_SCRATCH)
@@ -97,7 +99,7 @@ class Journal:
         return cls(path, head.turns, back=any(_turns_back(line) for line in lines[1:]))
 
     def doing(self, step: str) -> None:
-        """Write down that a Step begins. Raises HardwareError when that fails."""
+        """Write down that a Step begins."""
         self._note(_Line(doing=step))
 
     def go_back(self, reason: str) -> None:
@@ -118,11 +120,16 @@ class Journal:
             self._descriptor = None
 
     def _note(self, line: _Line, *, durable: bool = False) -> None:
-        with _explained(self.path):
+        """Add a line. A full disk is no reason to stop halfway: the beginning says all it takes."""
+        try:
             if self._descriptor is None:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
                 self._descriptor = os.open(self.path, flags)
-            _write(self._descriptor, msgspec.json.encode(line) + b"\n", durable=durable)
+            # The line before it may be torn.
+            text = b"\n" + msgspec.json.encode(line) + b"\n"
+            _write(self._descriptor, text, durable=durable)
+        except OSError as error:
+            logs.warning("mig_journal_unwritten", journal=self.path, reason=error)
 
 
 def journals(folder: Path) -> tuple[Path, ...]:

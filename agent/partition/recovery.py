@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.model.errors import BusyError, HardwareError
-from agent.partition.execute import lead_to
+from agent.partition.execute import lead_back, lead_forward
 from agent.partition.journal import Journal, journals, sweep
 from agent.partition.locks import locked
 from agent.partition.reset import Reset
@@ -64,16 +64,16 @@ def _finish(journal: Journal, reset: Reset | None, held: Held) -> tuple[str, str
     reason: str | None = None
     if not journal.back:
         try:
-            lead_to(journal, reset, {turn.gpu: turn.after for turn in journal.turns}, held)
+            lead_forward(journal, reset, held)
         except (BusyError, HardwareError) as error:
             reason = str(error)
         else:
             journal.end()
             return "finished", None
+    if reason is not None:
+        journal.go_back(reason)
     try:
-        if reason is not None:
-            journal.go_back(reason)
-        lead_to(journal, reset, {turn.gpu: turn.before for turn in journal.turns}, held)
+        lead_back(journal, reset, held)
     except (BusyError, HardwareError) as error:
         return "stuck", f"{reason}; {error}" if reason else str(error)
     journal.end()

@@ -166,10 +166,11 @@ class Trials:
                     reset=resetting.resetting(session),
                 )
             except Exception as error:  # noqa: BLE001 - which one it is, is the result
-                return {"raised": type(error).__name__, "said": str(error)}
+                came = moments.count >= at
+                return {"raised": type(error).__name__, "said": str(error), "came": came}
             finally:
                 moments.over()
-        return {"raised": None}
+        return {"raised": None, "came": moments.count >= at}
 
     def recover(self, at=0):
         with Session(self.machine) as session:
@@ -250,7 +251,7 @@ class Trials:
             done = child(
                 lambda at=number: self.apply(self.after, at=at, act=act, watched=(watched,))
             )
-            if done["raised"] is None:
+            if not done["came"]:
                 return
             yield {**done, **child(self.state)}
             number += 1

@@ -1,7 +1,11 @@
 """The line to the API server: how it is found, followed, and written to."""
 
+import asyncio
 import base64
 import queue
+import socket
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +15,10 @@ from agent.cluster.access import find_access, from_kubeconfig, in_cluster
 from agent.cluster.connection import ApiError, Connection
 from agent.cluster.node import NodeWatch, shortened, write_event, write_node
 from agent.cluster.pods import Evicted, evict
+from agent.daemon.cluster_link import REASON, STATE_LABEL, ClusterLink
 from agent.model.errors import ClusterError, ConfigError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -89,6 +96,63 @@ def test_a_version_that_is_too_old_is_asked_for_anew(server, watch):
     assert watch.get(timeout=10) == {"nvidia.com/mig.config": "half"}
 
 
+class Ended:
+    """An answer that is at its end as soon as it is there."""
+
+    def stream(self, amt):
+        return iter(())
+
+    def close(self):
+        pass
+
+    def shutdown(self):
+        raise RuntimeError("Cannot shutdown as connection has already been released to the pool")
+
+
+class Hasty:
+    """A connection to a server that ends every watch at once."""
+
+    def __init__(self):
+        self.streams = 0
+
+    def get(self, path):
+        return {"metadata": {"resourceVersion": "1"}}
+
+    def stream(self, path, **_):
+        self.streams += 1
+        return Ended()
+
+
+def test_watches_that_end_at_once_are_not_asked_for_without_end():
+    hasty = Hasty()
+    watch = NodeWatch(hasty, NODE, changed=lambda _: None, failed=lambda _: None)
+    watch.start()
+    time.sleep(1.0)
+
+    watch.close()
+    assert 2 <= hasty.streams <= 4
+
+
+def test_a_watch_is_closed_also_where_it_ends_at_that_moment():
+    watch = NodeWatch(Hasty(), NODE, changed=lambda _: None, failed=lambda _: None)
+    watch._answer = Ended()
+    watch.close()
+
+
+def test_a_server_that_is_gone_without_a_word_is_found_out(server, connection):
+    answer = connection.stream(
+        "/api/v1/nodes",
+        read_s=10,
+        watch="true",
+        fieldSelector=f"metadata.name={NODE}",
+        resourceVersion="1",
+    )
+    sock = answer.connection.sock
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+    answer.close()
+
+
 def test_trouble_is_told_once_and_its_end_too(server, connection):
     told = queue.Queue()
     server.refuse = lambda *_: (503, "not ready", [("Retry-After", "0")])
@@ -109,6 +173,38 @@ def test_who_may_not_is_told_what_to_bind(server, connection):
     server.refuse = lambda *_: (403, "nodes is forbidden", [])
     with pytest.raises(ApiError, match=r"bind the ClusterRole of daemonset/rbac\.yaml"):
         connection.get(f"/api/v1/nodes/{NODE}")
+
+
+async def test_what_an_earlier_process_said_of_an_order_goes_with_the_order(server, tmp_path):
+    server.merge({"labels": {STATE_LABEL: "pending", REASON: "dividing", "other": "stays"}})
+    access = from_kubeconfig(server.kubeconfig(tmp_path))
+    link = ClusterLink(access, NODE, ordered=lambda _: link.report(None))
+    running = asyncio.create_task(link.run())
+
+    gone = lambda: STATE_LABEL not in server.node["labels"]  # noqa: E731
+    await asyncio.to_thread(server.until, gone)
+
+    running.cancel()
+    link.close()
+    assert server.node["labels"] == {"other": "stays"}
+
+
+def test_the_role_allows_what_is_asked_for_and_nothing_beside_it():
+    documents = yaml.safe_load_all((ROOT / "daemonset/rbac.yaml").read_text())
+    (role,) = [each for each in documents if each["kind"] == "ClusterRole"]
+    assert {
+        (group, resource): tuple(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    } == {
+        ("", "nodes"): ("get", "watch", "patch"),
+        ("", "events"): ("create",),
+        ("", "pods"): ("get",),
+        ("", "pods/eviction"): ("create",),
+        ("resource.k8s.io", "resourceslices"): ("list", "create", "update", "delete"),
+        ("resource.k8s.io", "resourceclaims"): ("get",),
+    }
 
 
 def test_a_server_that_is_away_is_named(connection, server):

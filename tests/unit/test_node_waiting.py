@@ -1,8 +1,10 @@
 """The node's loop ends when it is told to, whatever happens at the same moment."""
 
 import asyncio
+import threading
 
 import pytest
+from builders import gpu, inventory
 
 from agent.config.schema import Config
 from agent.daemon.node import Node
@@ -37,3 +39,58 @@ async def test_an_end_that_comes_with_an_allocation_is_not_lost(tmp_path, turns)
 
     await asyncio.wait({running}, timeout=1)
     assert running.cancelled()
+
+
+class Lookout:
+    """Finds one GPU at once."""
+
+    def look(self, config):
+        return inventory(gpu(0))
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_what_was_divided_since_the_look_began_is_not_offered_by_it(tmp_path, first):
+    in_charge, go = asyncio.Event(), threading.Event()
+    in_charge.set()
+    writing, published = threading.Event(), asyncio.Event()
+
+    def prepare(_):
+        writing.set()
+        go.wait(10)
+
+    async def holders():
+        return None
+
+    node = Node(
+        Machine.simulated(tmp_path),
+        Config(),
+        in_charge=in_charge,
+        holders=holders,
+        prepare=prepare,
+        publish=lambda _: published.set(),
+        confirmed=lambda *_: None,
+    )
+    node._lookout = Lookout()
+    if not first:
+        go.set()
+        await node.start()
+        go.clear()
+        writing.clear()
+    looking = asyncio.create_task(node.start())
+    await asyncio.to_thread(writing.wait, 10)
+
+    # The disk is slow: a whole change comes between what was read and what is offered.
+    node.change({"GPU-0": "being divided"})
+    node.change({})
+    go.set()
+    await looking
+
+    assert set(node.snapshot.changing) == {"GPU-0"}
+    (device,) = node.snapshot.catalog.resources["nvidia.com/gpu"]
+    assert not device.healthy
+    published.clear()
+    running = asyncio.create_task(node.run())
+    await asyncio.wait_for(published.wait(), 10)
+    assert not node.snapshot.changing
+    running.cancel()
+    await asyncio.wait({running})

@@ -1,5 +1,6 @@
 """What stands in the way of dividing GPUs: work in use, other programs, unfinished changes."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -7,16 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from mig_machine import divide
 
+from agent.config.mig import Mig
+from agent.daemon import dividing
+from agent.discovery import mig_gpus
 from agent.discovery.mig_gpus import MigReading
 from agent.model.errors import BusyError, ConfigError, HardwareError
 from agent.model.inventory import PciAddress
 from agent.model.machine import Machine
 from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement, WantedInstance
+from agent.partition import nodes
 from agent.partition.goal import mig_gpu
 from agent.partition.journal import Journal, Turn
+from agent.partition.journal import journals as found
 from agent.partition.locks import locked
 from agent.partition.nodes import make_nodes
 from agent.serving.claim_store import ClaimStore, StoredClaim, StoredDevice, claims_folder
@@ -59,11 +66,11 @@ def journals(folder):
     return folder / "var/lib/plumbline/mig"
 
 
-def begun(folder, before, after):
-    """Leave the journal of a change whose process died, on GPU 0."""
+def begun(folder, before, after, *, gpus=(0,)):
+    """Leave the journal of a change whose process died."""
     journals(folder).mkdir(parents=True, exist_ok=True)
-    turn = Turn(gpu=uuid_of(folder), before=before, after=after)
-    return Journal.begin(journals(folder), (turn,)).path
+    turns = [Turn(gpu=uuid_of(folder, gpu), before=before, after=after) for gpu in gpus]
+    return Journal.begin(journals(folder), tuple(turns)).path
 
 
 def test_what_a_process_works_on_is_not_touched_and_all_gpus_stay(dgx):
@@ -246,6 +253,116 @@ def test_what_somebody_else_made_meanwhile_is_not_destroyed(dgx):
     assert shapes(dgx) == [("7g.80gb", 0)]
 
 
+def test_a_gpu_that_is_gone_keeps_no_other_from_being_put_back_or_divided(dgx):
+    divide(dgx, 0, "9:2")
+    halves = (WHOLE_3G, WantedInstance(profile=9, compute=(2,), start=4))
+    path = begun(dgx, (), halves, gpus=(1, 0))
+    machines.lose(dgx, "1")
+
+    assert mig("apply", "-c", "all-7g.80gb", "--gpu", "2", "--machine", dgx)[0] == 0
+    assert shapes(dgx) == []
+    assert path.exists()
+
+    code, _, error = mig("apply", "-c", "all-3g.40gb", "--gpu", "0", "--machine", dgx)
+    assert (code, shapes(dgx)) == (0, [("3g.40gb", 0), ("3g.40gb", 4)]), error
+    assert not path.exists()
+
+
+FAILING = """
+import pynvml
+real, calls = pynvml.nvmlDeviceCreateGpuInstanceWithPlacement, []
+def create(*arguments):
+    calls.append(arguments)
+    if len(calls) == 2:
+        raise {error}
+    return real(*arguments)
+pynvml.nvmlDeviceCreateGpuInstanceWithPlacement = create
+"""
+UNKNOWN = FAILING.format(error="pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)")
+
+
+def halved(folder, before):
+    """Divide GPU 0 into halves, in a process that runs this Python first."""
+    words = ["mig", "apply", "-c", "all-3g.40gb", "--gpu", "0", "--machine", str(folder)]
+    program = (
+        f"{before}\nimport sys\nfrom agent.cli.main import main\nsys.argv[1:] = {words}\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_what_was_given_away_since_it_was_made_is_not_undone(dgx):
+    given = """
+import agent.cli.mig_change as command
+from agent.discovery.mig_gpus import read_mig_gpus
+asked = []
+def held_on(*_, **__):
+    asked.append(1)
+    if len(asked) == 1:
+        return {}
+    made = [c.uuid for gpu in read_mig_gpus() for i in gpu.instances for c in i.compute]
+    return dict.fromkeys(made, ("pod default/new",))
+command.held_on = held_on
+"""
+    code, error = halved(dgx, UNKNOWN + given)
+
+    assert code == 6
+    assert "3g.40gb at 0 is held by pod default/new" in error
+    assert shapes(dgx) == [("3g.40gb", 0)]
+
+
+def test_a_change_that_is_interrupted_is_put_back(dgx):
+    code, error = halved(dgx, FAILING.format(error="KeyboardInterrupt"))
+
+    assert code == 5
+    assert "interrupted; everything was put back" in error
+    assert shapes(dgx) == []
+    assert list(journals(dgx).glob("*.journal")) == []
+
+
+FULL = """
+import errno, agent.partition.journal as journal
+write = journal._write
+def full(descriptor, text, *, durable):
+    if b'"turns"' not in text:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    write(descriptor, text, durable=durable)
+journal._write = full
+"""
+
+
+def test_a_disk_that_is_full_from_the_first_step_on_leaves_nothing_half_done(dgx):
+    code, error = halved(dgx, FULL + UNKNOWN)
+    assert code == 5, error
+    assert shapes(dgx) == []
+
+    assert halved(dgx, FULL)[0] == 0
+    assert shapes(dgx) == [("3g.40gb", 0), ("3g.40gb", 4)]
+
+
+def test_journals_are_read_in_the_order_they_began(tmp_path):
+    began = [Journal.begin(tmp_path, ()).path for _ in range(8)]
+    assert list(found(tmp_path)) == began
+
+
+@pytest.mark.parametrize("lacks", [True, False])
+def test_nodes_are_made_also_where_the_process_died_that_divided(monkeypatch, tmp_path, lacks):
+    asked = []
+    monkeypatch.setattr(dividing, "Session", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(mig_gpus, "read_mig_gpus", lambda: (reading(instance=1),))
+    monkeypatch.setattr(nodes, "_lacks", lambda *_: lacks)
+    monkeypatch.setattr(nodes, "run_program", lambda *_, **__: asked.append("asked"))
+    work = dividing.Dividing(Machine.simulated(tmp_path), lambda: None)
+
+    work.recover(Mig(), {})
+    assert len(asked) == lacks
+    kept = {"kept": [{"gpus": "all", "keep": True}]}
+    work.assess(msgspec.convert({"layouts": kept}, Mig), "", "kept", {})
+    assert len(asked) == 2 * lacks
+
+
 def test_a_journal_that_cannot_be_read_is_named(dgx):
     path = begun(dgx, (), ())
     path.write_bytes(b"not a journal\n")
@@ -267,6 +384,12 @@ def test_a_torn_last_line_is_no_reason_to_forget_the_rest(dgx):
 
     assert again.back
     assert again.turns == journal.turns
+    # Nor is it in the way of the next line.
+    torn = begun(dgx, (), (WHOLE_3G,))
+    with torn.open("ab") as file:
+        file.write(b'{"doi')
+    Journal.read(torn).go_back("because")
+    assert Journal.read(torn).back
     assert Journal.read(path.with_name("gone.journal")) is None
 
 
