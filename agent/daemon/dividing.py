@@ -64,12 +64,22 @@ class Dividing:
         self._let_go = let_go
 
     def unfinished(self) -> tuple[str, ...]:
-        """Return the GPUs of which an earlier process left a change. Raises HardwareError."""
+        """Return the GPUs of which an earlier process left a change, or is still at one.
+
+        Raises HardwareError, ConfigError.
+        """
         # Imported here: a node that never divides its GPUs does not pay for it.
         from agent.partition.change import journal_folder  # noqa: PLC0415
         from agent.partition.recovery import unfinished  # noqa: PLC0415
 
         return unfinished(journal_folder(self._machine))
+
+    def at_work(self) -> tuple[str, ...]:
+        """Return the GPUs that other processes are dividing now. Raises ConfigError."""
+        from agent.partition.change import journal_folder  # noqa: PLC0415
+        from agent.partition.locks import locked_by_others  # noqa: PLC0415
+
+        return locked_by_others(journal_folder(self._machine))
 
     def recover(self, mig: Mig, held: Held) -> tuple[Recovered, ...]:
         """Finish or undo what an earlier process left. Raises HardwareError."""

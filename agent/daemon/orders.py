@@ -193,6 +193,7 @@ class Orders:
         held = await self._held()
         try:
             found = await self._to_the_end(self._recovered(held))
+            busy = await in_thread(self._dividing.at_work)
         except Exception as error:  # noqa: BLE001 - it must not end the serving
             logs.error("mig_recovery_failed", error=f"{type(error).__name__}: {error}")
             return
@@ -206,7 +207,7 @@ class Orders:
                 reason=each.reason or "none",
             )
         waiting = (each.gpus for each in found if each.outcome == "waits")
-        self._unfinished = frozenset(gpu for gpus in waiting for gpu in gpus)
+        self._unfinished = frozenset(gpu for gpus in (busy, *waiting) for gpu in gpus)
         self._withhold(self._withheld)
 
     async def _recovered(self, held: Held) -> tuple[Recovered, ...]:
@@ -360,11 +361,23 @@ class Orders:
                 self._dividing.carry_out,
                 order.mig,
                 assessment.goal,
-                lambda: held_by(self._node.ledger),
+                self._held_now,
             )
+
+    def _held_now(self) -> Held:
+        """Return who holds what, as the last question before the first step.
+
+        Raises BusyError when the agent ends: the next instance may give away what we do not see.
+        """
+        if self._closing:
+            raise BusyError("the agent ends; nothing is begun any more")
+        return held_by(self._node.ledger)
 
     def _failed(self, order: Order, error: PlumblineError) -> Reason:
         reason = _reason(error)
+        if self._closing:
+            # Whoever comes after us tells how far it is; and keeps back what is not done.
+            return reason
         self._withhold({})
         self._report(order, State.FAILED, reason, str(error))
         return reason

@@ -211,9 +211,8 @@ class Daemon:
     async def _close_node(self) -> None:
         if self._cluster:
             self._cluster.close()
-        if self._dra:
-            await self._dra.close()
-        await asyncio.gather(self._orders.close(), self._sharing.close())
+        doors = [self._dra.close()] if self._dra else []
+        await asyncio.gather(self._orders.close(), self._sharing.close(), *doors)
         await self._node.close()
 
     async def _take_over_and_serve(self) -> None:

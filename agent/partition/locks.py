@@ -47,6 +47,23 @@ def _locked(folder: Path, uuid: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def locked_by_others(folder: Path) -> tuple[str, ...]:
+    """Return the GPUs that are being divided now, by UUID. Raises ConfigError."""
+    paths = sorted(folder.glob("*.lock"))
+    return tuple(path.stem for path in paths if not _is_free(folder, path))
+
+
+def _is_free(folder: Path, path: Path) -> bool:
+    descriptor = _opened(folder, path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def _opened(folder: Path, path: Path) -> int:
     try:
         folder.mkdir(mode=_MODE, parents=True, exist_ok=True)

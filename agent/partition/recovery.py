@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.model.errors import BusyError, HardwareError
 from agent.partition.execute import lead_back, lead_forward
 from agent.partition.journal import Journal, journals, sweep
-from agent.partition.locks import locked
+from agent.partition.locks import locked, locked_by_others
 from agent.partition.reset import Reset
 from agent.planning.mig_holders import Held
 
@@ -81,6 +81,11 @@ def _finish(journal: Journal, reset: Reset | None, held: Held) -> tuple[str, str
 
 
 def unfinished(folder: Path) -> tuple[str, ...]:
-    """Return the GPUs of which a change was begun and not ended, by UUID. Raises HardwareError."""
+    """Return the GPUs of which a change was begun and not ended, by UUID.
+
+    Also those of which another process is about to begin one: it has asked already who holds
+    what. Raises HardwareError, ConfigError.
+    """
+    busy = locked_by_others(folder)
     found = [Journal.read(path) for path in journals(folder)]
-    return tuple(turn.gpu for journal in found if journal for turn in journal.turns)
+    return (*busy, *(turn.gpu for journal in found if journal for turn in journal.turns))

@@ -37,7 +37,7 @@ class Dividing:
     """Recovers and assesses as it is told to, and counts how often it is asked."""
 
     def __init__(self):
-        self.recoveries, self.outcomes = [], ()
+        self.recoveries, self.outcomes, self.busy = [], (), ()
         self.recovered = self.assessed = self.divided = 0
         self.gate = None
 
@@ -57,7 +57,13 @@ class Dividing:
         self.assessed += 1
         return Assessment(goal={}, outcomes=self.outcomes, names={"GPU-0": "GPU 0"})
 
-    def carry_out(self, *_):
+    def at_work(self):
+        return self.busy
+
+    def carry_out(self, mig, goal, held):
+        if self.gate:
+            self.gate.wait()
+        held()
         self.divided += 1
 
 
@@ -153,6 +159,36 @@ async def test_that_there_is_no_order_is_told_once(running):
     await until(lambda: found.told[-1] is not None)
 
     assert [each and each.state for each in found.told] == [None, "success"]
+
+
+async def test_what_another_process_is_about_to_divide_is_kept_back(dividing, running):
+    # It has locked the GPU and written nothing yet: an earlier instance that is ending.
+    dividing.recoveries, dividing.busy = ["finished", "finished", "finished"], ("GPU-0",)
+    found = await running()
+    await until(lambda: dividing.recovered == 2)
+    assert set(found._node.withheld) == {"GPU-0"}
+
+    dividing.busy = ()
+    await until(lambda: not found._node.withheld)
+
+
+async def test_a_change_that_has_not_begun_is_not_begun_when_the_agent_ends(dividing, running):
+    loop, opened = asyncio.get_running_loop(), asyncio.Event()
+    dividing.gate = asyncio.Event()
+    dividing.gate.wait = lambda: asyncio.run_coroutine_threadsafe(opened.wait(), loop).result()
+    dividing.outcomes = (EMPTY,)
+    found = await running()
+    found.labelled("half")
+    await until(lambda: found._at_work)
+
+    closing = asyncio.create_task(found.close())
+    await asyncio.sleep(0)
+    opened.set()
+    await asyncio.wait_for(closing, 5)
+
+    assert dividing.divided == 0
+    assert [each.state for each in found.told] == ["pending"]
+    assert set(found._node.withheld) == {"GPU-0"}
 
 
 async def test_orders_are_led_while_something_unfinished_waits(dividing, running):

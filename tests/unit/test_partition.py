@@ -26,6 +26,7 @@ from agent.partition.journal import Journal, Turn
 from agent.partition.journal import journals as found
 from agent.partition.locks import locked
 from agent.partition.nodes import make_nodes
+from agent.partition.recovery import unfinished
 from agent.serving.claim_store import ClaimStore, StoredClaim, StoredDevice, claims_folder
 from agent.simulation import machines
 
@@ -182,6 +183,13 @@ def test_of_two_that_apply_at_once_each_ends_with_a_whole_layout(dgx):
     assert all("is being divided by process" in text for text in told)
     won = [name for name, code in zip(names, codes, strict=True) if code == 0]
     assert any(mig("assert", "-c", name, "--machine", dgx)[0] == 0 for name in won)
+
+
+def test_gpus_that_are_being_divided_count_as_unfinished(tmp_path):
+    assert unfinished(tmp_path) == ()
+    with locked(tmp_path, ["GPU-1", "GPU-2"]):
+        assert unfinished(tmp_path) == ("GPU-1", "GPU-2")
+    assert unfinished(tmp_path) == ()
 
 
 def test_a_lock_is_free_again_when_its_process_is_dead(dgx):
