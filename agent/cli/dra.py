@@ -46,13 +46,13 @@ def slices(
     from agent.ledger.ledger import Ledger  # noqa: PLC0415
     from agent.planning.dra_devices import DRIVER  # noqa: PLC0415
     from agent.planning.health import Health  # noqa: PLC0415
-    from agent.planning.pool import pool_devices  # noqa: PLC0415
+    from agent.planning.pool import pool_offering  # noqa: PLC0415
     from agent.planning.slices import Pool, plan_slices  # noqa: PLC0415
     from agent.planning.snapshot import build_snapshot  # noqa: PLC0415
 
     seen = build_snapshot(Config(), look(machine, driver_root), Health(), previous=None)
     pool = Pool(driver=DRIVER, node=node_name, node_uid="")
-    documents = plan_slices(pool_devices(seen, Ledger(), {}), pool, "NoSchedule")
+    documents = plan_slices(pool_offering(seen, Ledger(), {}), pool, "NoSchedule")
     if output is Format.TABLE:
         _print_devices(documents)
     elif output is Format.JSON:

@@ -41,9 +41,10 @@ def held_by_claims(node: Machine) -> dict[str, str]:
     if faults:
         raise HardwareError(f"{'; '.join(faults)}; nobody knows which GPUs that claim has")
     return {
-        device.uuid: f"{claim.namespace}/{claim.name}"
+        uuid: str(claim)
         for claim in claims
         for device in claim.devices
+        for uuid in device.uuids
         if not device.admin
     }
 

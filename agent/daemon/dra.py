@@ -11,15 +11,18 @@ from typing import Any
 from agent.cluster.access import Access
 from agent.cluster.connection import Connection
 from agent.cluster.slices import read_claim_object
+from agent.daemon.boot import boot_id
 from agent.daemon.slices import SlicePublisher
 from agent.daemon.threads import in_thread
 from agent.ledger.ledger import Ledger
 from agent.model.machine import Machine
-from agent.planning.dra_devices import DRIVER, DraDevice, device_name
-from agent.planning.pool import pool_devices, reason
+from agent.planning.dra_devices import DRIVER, Offering, device_name
+from agent.planning.pool import pool_offering, reason
 from agent.planning.snapshot import Snapshot
+from agent.serving.claim_specs import ClaimSpecs
 from agent.serving.claim_store import ClaimStore, claims_folder
-from agent.serving.claims import Claims
+from agent.serving.claims import Claims, Home
+from agent.serving.gpu_offers import GpuOffers
 from agent.telemetry import logs
 from deviceplugin.dra.plugin import DraPlugin
 from deviceplugin.dra.values import ClaimRef, DeviceHealth, HealthState
@@ -49,13 +52,20 @@ class Dra:
         self._state = state
         self._claimed = claimed
         self._connection = Connection(access)
+        offers = GpuOffers(state)
         self._claims = Claims(
             ClaimStore(claims_folder(machine)),
-            driver=DRIVER,
-            pool_name=node,
-            spec_dir=machine.path(spec_dir),
+            home=Home(driver=DRIVER, pool=node, boot=boot_id(machine)),
             fetch=self._fetch,
-            state=state,
+            offers=offers,
+            stages=(),
+            specs=ClaimSpecs(
+                machine.path(spec_dir),
+                DRIVER,
+                nodes=offers.nodes,
+                around=offers.around,
+                in_thread=in_thread,
+            ),
             in_thread=in_thread,
             changed=lambda: claimed(self._claims.held),
         )
@@ -63,7 +73,7 @@ class Dra:
             self._connection,
             node,
             DRIVER,
-            devices=self._devices,
+            offering=self._offering,
             taint_effect=self._effect,
         )
         self._plugin = DraPlugin(
@@ -105,9 +115,9 @@ class Dra:
     def _fetch(self, claim: ClaimRef) -> dict[str, Any]:
         return read_claim_object(self._connection, claim.namespace, claim.name)
 
-    def _devices(self) -> tuple[DraDevice, ...] | None:
+    def _offering(self) -> Offering | None:
         snapshot, ledger = self._state()
-        return None if snapshot is None else pool_devices(snapshot, ledger, self._claims.held)
+        return None if snapshot is None else pool_offering(snapshot, ledger, self._claims.held)
 
     def _effect(self) -> str:
         snapshot, _ = self._state()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from agent.cluster.connection import ApiError, Connection
 from agent.cluster.slices import change_slices, list_slices, node_uid
 from agent.daemon.threads import in_thread
 from agent.model.errors import describe
-from agent.planning.dra_devices import DraDevice
+from agent.planning.dra_devices import Offering
 from agent.planning.slices import Pool, plan_slices, slice_changes
 from agent.telemetry import logs
 
@@ -34,19 +34,19 @@ class SlicePublisher:
         node: str,
         driver: str,
         *,
-        devices: Callable[[], Sequence[DraDevice] | None],
+        offering: Callable[[], Offering | None],
         taint_effect: Callable[[], str],
     ) -> None:
-        """``devices`` returns what is to be published, None while that is not known."""
+        """``offering`` returns what is to be published, None while that is not known."""
         self._connection = connection
         self._node = node
         self._driver = driver
-        self._devices = devices
+        self._offering = offering
         self._taint_effect = taint_effect
         self._pool: Pool | None = None
         self._is_registered = False
         self._wake = asyncio.Event()
-        self._published: tuple[Sequence[DraDevice], str] | None = None
+        self._published: tuple[Offering, str] | None = None
         self._looks: list[float] = []
         self._trouble: str | None = None
 
@@ -96,25 +96,25 @@ class SlicePublisher:
         self._published = None
 
     async def _publish(self) -> None:
-        devices, effect = self._devices(), self._taint_effect()
-        if devices is None or not self._is_registered or (devices, effect) == self._published:
+        offering, effect = self._offering(), self._taint_effect()
+        if offering is None or not self._is_registered or (offering, effect) == self._published:
             return
         if self._pool is None:
             uid = await in_thread(node_uid, self._connection, self._node)
             self._pool = Pool(driver=self._driver, node=self._node, node_uid=uid)
-        wanted = plan_slices(devices, self._pool, effect)
+        wanted = plan_slices(offering, self._pool, effect)
         there = await in_thread(list_slices, self._connection, self._node, self._driver)
         changes = slice_changes(wanted, there)
         if changes:
             await in_thread(change_slices, self._connection, changes)
             logs.event(
                 "slices_published",
-                devices=len(devices),
+                devices=len(offering.devices),
                 created=len(changes.create),
                 updated=len(changes.update),
                 deleted=len(changes.delete),
             )
-        self._published = devices, effect
+        self._published = offering, effect
 
     def _note(self, trouble: str | None) -> None:
         if trouble != self._trouble:

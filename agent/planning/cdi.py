@@ -100,6 +100,17 @@ class CdiGpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedDevice:
+    """What a claim has, and what a container gets for it."""
+
+    name: str
+    nodes: tuple[str, ...]
+    env: Mapping[str, str]
+    mounts: Mapping[str, str]
+    """Paths of the host, which can be written to, by those of the container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What every GPU container gets beside its GPUs, and where things are."""
 
@@ -208,11 +219,11 @@ def gpu_spec(
 
 
 def claim_spec(
-    kind_: str, devices: Iterable[tuple[str, CdiGpu]], surroundings: Surroundings
+    kind_: str, devices: Iterable[ClaimedDevice], surroundings: Surroundings
 ) -> dict[str, object]:
-    """Return a specification of a kind of its own with these devices, by name."""
+    """Return a specification of a kind of its own with these devices."""
     root = surroundings.dev_root
-    listed = [_device(name, gpu.nodes, root) for name, gpu in devices]
+    listed = [_claimed_device(each, root) for each in devices]
     common = _common_edits(surroundings)
     return {
         "cdiVersion": _minimum_version(listed, common),
@@ -305,12 +316,26 @@ def _device(name: str, nodes: Sequence[str], root: Root) -> dict[str, object]:
 
 
 def _mps_device(uuid: str, door: Door) -> dict[str, object]:
-    mounts = [
-        {"hostPath": host, "containerPath": inside, "options": ["rw", "nosuid", "nodev", "rbind"]}
-        for inside, host in door_mounts(door).items()
-    ]
-    env = [f"{name}={value}" for name, value in door_env(door).items()]
-    return {"name": device_name(uuid), "containerEdits": {"env": env, "mounts": mounts}}
+    edits = _surrounding_edits(door_env(door), door_mounts(door))
+    return {"name": device_name(uuid), "containerEdits": edits}
+
+
+def _claimed_device(device: ClaimedDevice, root: Root) -> dict[str, object]:
+    edits = _edits(device.nodes, root) | _surrounding_edits(device.env, device.mounts)
+    return {"name": device_name(device.name), "containerEdits": edits}
+
+
+def _surrounding_edits(env: Mapping[str, str], mounts: Mapping[str, str]) -> dict[str, object]:
+    edits: dict[str, object] = {}
+    if env:
+        edits["env"] = [f"{name}={value}" for name, value in env.items()]
+    if mounts:
+        options = ["rw", "nosuid", "nodev", "rbind"]
+        edits["mounts"] = [
+            {"hostPath": host, "containerPath": inside, "options": options}
+            for inside, host in mounts.items()
+        ]
+    return edits
 
 
 def _edits(nodes: Sequence[str], root: Root) -> dict[str, object]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.model.inventory import Gpu, Inventory
+from agent.model.mig import MigPlacement
 from agent.planning.sockets import sockets_of
 
 DRIVER = "gpu.nvidia.com"
@@ -30,17 +31,86 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeGpus:
+    """What a device stands for: a GPU, or the GPUs of a cell, by UUID."""
+
+    gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingInstance:
+    """What a device stands for: a MigInstance that is there whoever claims it."""
+
+    gpu: str
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInstance:
+    """What a device stands for: a MigInstance that is there as long as it is claimed."""
+
+    gpu: str
+    profile: int
+    """GpuInstanceProfile.id; one compute instance takes all of it."""
+    placement: MigPlacement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicFunction:
+    """What a device stands for: a function of a NIC, by PCI address."""
+
+    address: str
+
+
+Subject = WholeGpus | ExistingInstance | NewInstance | NicFunction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPolicy:
+    """How much of a capacity one claim takes of a device that several can have (KEP-5075)."""
+
+    default: int
+    """What a claim gets that does not say."""
+    least: int
+    most: int | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DraDevice:
     """One device of the node's pool."""
 
     name: str
     """A DNS label, the same as long as the device exists."""
-    uuid: str
+    subject: Subject
     attributes: Mapping[str, Value | Version]
     capacity: Mapping[str, int]
     """In units: bytes for memory."""
+    shared: bool = False
+    """True when several claims can have it at once, each a share of its capacity."""
+    policies: Mapping[str, RequestPolicy] = field(default_factory=dict)
+    """By capacity, of a shared device only."""
+    consumes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """What is left for no other device while it is allocated: counters by CounterSet."""
     taints: Mapping[str, str] = field(default_factory=dict)
     """What is wrong with it: values by key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterSet:
+    """What devices of a pool have in common (KEP-4815): how much there is, by counter."""
+
+    name: str
+    counters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offering:
+    """Everything in a pool."""
+
+    devices: tuple[DraDevice, ...]
+    """In the order in which they are listed."""
+    counter_sets: tuple[CounterSet, ...] = ()
 
 
 def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = None) -> DraDevice:
@@ -73,7 +143,7 @@ def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = Non
     }
     return DraDevice(
         name=device_name(gpu.uuid),
-        uuid=gpu.uuid,
+        subject=WholeGpus(gpus=(gpu.uuid,)),
         attributes={
             name: value for name, value in facts.items() if value is not None and _fits(value)
         },

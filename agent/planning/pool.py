@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu
-from agent.planning.dra_devices import DraDevice, device_name, gpu_device
+from agent.planning.dra_devices import (
+    DraDevice,
+    Offering,
+    Subject,
+    WholeGpus,
+    device_name,
+    gpu_device,
+)
 from agent.planning.dra_order import listed_order
 from agent.planning.snapshot import Snapshot
 from agent.planning.strategy import DISPLAY_GPUS, in_mig_mode
@@ -14,10 +22,8 @@ from agent.planning.strategy import DISPLAY_GPUS, in_mig_mode
 UNHEALTHY_TAINT = "gpu.nvidia.com/unhealthy"
 
 
-def pool_devices(
-    snapshot: Snapshot, ledger: Ledger, claimed: Mapping[str, str]
-) -> tuple[DraDevice, ...]:
-    """Return the devices of the pool, in the order in which they are listed.
+def pool_offering(snapshot: Snapshot, ledger: Ledger, claimed: Mapping[str, str]) -> Offering:
+    """Return what the pool has, in the order in which it is listed.
 
     ``claimed`` are GPUs that claims have, by UUID, each with the claim's name. What a container
     holds through the device plugin is left out until it ends, unless a claim has it as well: an
@@ -29,7 +35,9 @@ def pool_devices(
     free = [uuid for uuid in listed if uuid not in claimed and not reason(snapshot, uuid)]
     ordered = listed_order(snapshot.placement, listed, free)
     groups = nvlink_groups(snapshot)
-    return tuple(_device(gpus[uuid], snapshot, groups.get(uuid)) for uuid in ordered)
+    return Offering(
+        devices=tuple(_device(gpus[uuid], snapshot, groups.get(uuid)) for uuid in ordered)
+    )
 
 
 def reason(snapshot: Snapshot, uuid: str) -> str | None:
@@ -39,9 +47,19 @@ def reason(snapshot: Snapshot, uuid: str) -> str | None:
     return snapshot.health.reason(uuid)
 
 
-def gpus_by_device(snapshot: Snapshot) -> dict[str, Gpu]:
-    """Return the GPUs behind the names of devices."""
-    return {device_name(gpu.uuid): gpu for gpu in _offered(snapshot)}
+def subjects(snapshot: Snapshot) -> dict[str, Subject]:
+    """Return what the names of devices stand for, also of those that are not listed now."""
+    return {device_name(gpu.uuid): WholeGpus(gpus=(gpu.uuid,)) for gpu in _offered(snapshot)}
+
+
+def fault(snapshot: Snapshot, ledger: Ledger, subject: Subject) -> str | None:
+    """Return why a subject must not be given, whatever claims have; None where it may."""
+    match subject:
+        case WholeGpus(gpus=gpus):
+            faults = (_fault_of_gpu(snapshot, ledger, uuid) for uuid in gpus)
+            return next((each for each in faults if each is not None), None)
+        case _:
+            raise NotImplementedError
 
 
 def nvlink_groups(snapshot: Snapshot) -> dict[str, int]:
@@ -57,6 +75,15 @@ def _offered(snapshot: Snapshot) -> list[Gpu]:
     return [gpu for gpu in everything if gpu.name not in DISPLAY_GPUS and not in_mig_mode(gpu)]
 
 
+def _fault_of_gpu(snapshot: Snapshot, ledger: Ledger, uuid: str) -> str | None:
+    if (why := reason(snapshot, uuid)) is not None:
+        return f"it is unhealthy: {why}"
+    for each in ledger.pods_with(uuid):
+        holder = each.holder or "a pod that is being started"
+        return f"it is held as {each.resource} by {holder}, through the device plugin"
+    return None
+
+
 def _held_otherwise(uuid: str, snapshot: Snapshot, ledger: Ledger) -> bool:
     parts = (each.uuid for each in snapshot.instances.values() if each.parent.uuid == uuid)
     return any(ledger.pods_with(each) for each in (uuid, *parts))
@@ -65,18 +92,4 @@ def _held_otherwise(uuid: str, snapshot: Snapshot, ledger: Ledger) -> bool:
 def _device(gpu: Gpu, snapshot: Snapshot, group: int | None) -> DraDevice:
     device = gpu_device(gpu, snapshot.inventory, nvlink_group=group)
     why = reason(snapshot, gpu.uuid)
-    if why is None:
-        return device
-    return DraDevice(
-        name=device.name,
-        uuid=device.uuid,
-        attributes=device.attributes,
-        capacity=device.capacity,
-        taints={UNHEALTHY_TAINT: _word(why)},
-    )
-
-
-def _word(reason_: str) -> str:
-    """Return a reason as the value of a taint: a label's value."""
-    xid = next((part for part in reason_.replace(":", " ").split() if part.isdecimal()), None)
-    return f"xid-{xid}" if xid and "Xid" in reason_ else "unhealthy"
+    return device if why is None else replace(device, taints={UNHEALTHY_TAINT: "true"})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.planning.dra_devices import DraDevice, Value, Version
+from agent.planning.dra_devices import DraDevice, Offering, Value, Version
 
 _MOST, _MOST_WITH_TAINTS = 128, 64
 _UNITS = (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
@@ -43,11 +43,12 @@ class SliceChanges:
         return bool(self.delete or self.update or self.create)
 
 
-def plan_slices(devices: Sequence[DraDevice], pool: Pool, taint_effect: str) -> list[Document]:
+def plan_slices(offering: Offering, pool: Pool, taint_effect: str) -> list[Document]:
     """Return the slices of a pool, at least one, in the order that the scheduler goes through.
 
     Without a generation, which depends on what is there.
     """
+    devices = offering.devices
     most = _MOST_WITH_TAINTS if any(each.taints for each in devices) else _MOST
     parts = [devices[i : i + most] for i in range(0, len(devices), most)] or [()]
     return [_slice(i, part, len(parts), pool, taint_effect) for i, part in enumerate(parts)]

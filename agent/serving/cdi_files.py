@@ -89,6 +89,16 @@ def device_names(spec_dir: Path, cdi_class: cdi.CdiClass) -> tuple[str, ...]:
     return tuple(str(each["name"]) for each in devices if isinstance(each, dict) and "name" in each)
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write one specification, whole or not at all. Raises as ``publish`` does."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, content)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _explained(path.parent, error) from error
+
+
 def _publish(spec_dir: Path, contents: Mapping[cdi.CdiClass, bytes]) -> Published:
     paths = {cdi_class: spec_dir / cdi.file_name(cdi_class) for cdi_class in contents}
     changed = [c for c, content in contents.items() if _read(paths[c]) != content]

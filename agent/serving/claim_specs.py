@@ -1,56 +1,91 @@
 """CDI specifications of claims: a file for each, there as long as the claim is prepared.
 
-Names are those of NVIDIA's driver. Blocking: call it from a worker thread.
+Names are those of NVIDIA's driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from agent.model.errors import HardwareError
-from agent.model.inventory import Gpu
-from agent.partition.written import forget, write_down
+from agent.partition.written import forget
 from agent.planning import cdi
-
-VENDOR = "k8s.gpu.nvidia.com"
-KIND = f"{VENDOR}/claim"
-_MODE = 0o644
+from agent.serving.cdi_files import write_file
+from agent.serving.claim_store import StoredClaim, StoredDevice
 
 
-def claim_device(uid: str, device: str) -> str:
+def claim_device(driver: str, uid: str, device: StoredDevice) -> str:
     """Return the qualified CDI name of a claim's device."""
-    return f"{KIND}={uid}-{device}"
+    return f"{_kind(driver)}={_name(uid, device)}"
 
 
-def write_spec(
-    folder: Path, uid: str, devices: Iterable[tuple[str, Gpu]], around: cdi.Surroundings
-) -> None:
-    """Write the specification of a claim; ``devices`` are names with their GPUs.
+class ClaimSpecs:
+    """The Stage that tells container runtimes what a claim has."""
 
-    Raises HardwareError, also for a GPU without a device node.
-    """
-    named = []
-    for name, gpu in devices:
-        found = cdi.cdi_gpu(gpu)
-        if found is None:
-            raise HardwareError(f"GPU {gpu.uuid} has no device node")
-        named.append((f"{uid}-{name}", found))
-    document = cdi.claim_spec(KIND, named, around)
-    path = _path(folder, uid)
-    write_down(path, cdi.encode(document))
-    path.chmod(_MODE)  # a runtime may run as another user
+    def __init__(
+        self,
+        folder: Path,
+        driver: str,
+        *,
+        nodes: Callable[[StoredDevice], tuple[str, ...]],
+        around: Callable[[], cdi.Surroundings],
+        in_thread: Callable[..., Awaitable[Any]],
+    ) -> None:
+        """``nodes`` returns the device nodes of a device; raises HardwareError without any.
+
+        ``around`` returns what every container of the driver gets.
+        """
+        self._folder = folder
+        self._driver = driver
+        self._nodes = nodes
+        self._around = around
+        self._in_thread = in_thread
+
+    async def prepare(self, claim: StoredClaim, document: Mapping[str, Any]) -> StoredClaim:  # noqa: ARG002 - a Stage
+        """Write the specification of a claim: device nodes may have other numbers by now."""
+        await self._write(claim)
+        return claim
+
+    async def renew(self, claim: StoredClaim) -> None:
+        """Write the specification again where somebody has taken it away."""
+        if not await self._in_thread(self._path(claim.uid).is_file):
+            await self._write(claim)
+
+    async def _write(self, claim: StoredClaim) -> None:
+        devices = [
+            cdi.ClaimedDevice(
+                name=_name(claim.uid, each),
+                nodes=self._nodes(each),
+                env=each.env,
+                mounts=each.mounts,
+            )
+            for each in claim.devices
+        ]
+        document = cdi.claim_spec(_kind(self._driver), devices, self._around())
+        await self._in_thread(write_file, self._path(claim.uid), cdi.encode(document))
+
+    async def release(self, claim: StoredClaim) -> None:
+        """Remove the specification of a claim."""
+        await self.forget(claim.uid)
+
+    async def forget(self, uid: str) -> None:
+        """Remove the specification of a claim of which nothing else is known."""
+        await self._in_thread(forget, self._path(uid))
+
+    def _path(self, uid: str) -> Path:
+        return self._folder / f"{_vendor(self._driver)}-claim_{uid}.json"
 
 
-def has_spec(folder: Path, uid: str) -> bool:
-    """Return True when the specification of a claim is there."""
-    return _path(folder, uid).is_file()
+def _vendor(driver: str) -> str:
+    return f"k8s.{driver}"
 
 
-def remove_spec(folder: Path, uid: str) -> None:
-    """Remove the specification of a claim. Raises HardwareError."""
-    forget(_path(folder, uid))
+def _kind(driver: str) -> str:
+    return f"{_vendor(driver)}/claim"
 
 
-def _path(folder: Path, uid: str) -> Path:
-    return folder / f"{VENDOR}-claim_{uid}.json"
+def _name(uid: str, device: StoredDevice) -> str:
+    # Two shares of one device in one claim are two devices to a runtime.
+    share = f"-{device.share_id}" if device.share_id else ""
+    return f"{uid}-{device.device}{share}"

@@ -16,7 +16,7 @@ from agent.model.errors import HardwareError
 from agent.model.machine import Machine
 from agent.partition.written import forget, read_files, write_down
 
-_VERSION = 1
+_VERSION = 2
 _SUFFIX = ".json"
 
 
@@ -25,15 +25,40 @@ def claims_folder(machine: Machine) -> Path:
     return machine.path("/var/lib/plumbline/claims")
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an instance is that is made for a claim: one compute instance takes all of it."""
+
+    profile: int
+    """GpuInstanceProfile.id."""
+    start: int
+    size: int
+
+    def overlaps(self, other: Place) -> bool:
+        """Return True when both take a memory slice in common."""
+        return self.start < other.start + other.size and other.start < self.start + self.size
+
+
 class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
     """One device of a claim."""
 
     request: str
     pool: str
     device: str
-    uuid: str
+    gpus: tuple[str, ...] = ()
+    """GPUs that it is, or that it is a part of, by UUID; none for a NIC."""
+    uuids: tuple[str, ...] = ()
+    """What containers are given: GPUs or a MigInstance by UUID, a NIC by PCI address. None for an
+    instance that has not been made yet."""
+    place: Place | None = None
+    """Of an instance that is made for the claim."""
     admin: bool = False
     share_id: str | None = None
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    """What containers are told beside it."""
+    mounts: dict[str, str] = msgspec.field(default_factory=dict)
+    """What containers see beside it: paths of the host by their own."""
+    cdi_devices: tuple[str, ...] = ()
+    """What containers are given beside it, by qualified name."""
 
 
 class StoredClaim(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +68,13 @@ class StoredClaim(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     uid: str
     state: Literal["started", "completed"]
+    boot: str
+    """Boot of the node in which it was prepared: what is made for a claim ends with it."""
     devices: tuple[StoredDevice, ...]
+
+    def __str__(self) -> str:
+        """Name it as people do."""
+        return f"{self.namespace}/{self.name}"
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-from agent.ledger.ledger import Ledger
-from agent.model.errors import ClaimError, PlumblineError
-from agent.model.inventory import Gpu
-from agent.planning import cdi, pool
+import msgspec
+
+from agent.model.errors import ClaimError, PlumblineError, describe
 from agent.planning.claims import AllocatedClaim, Result, read_claim
-from agent.planning.snapshot import Snapshot
-from agent.serving.claim_specs import claim_device, has_spec, remove_spec, write_spec
-from agent.serving.claim_store import ClaimStore, StoredClaim, StoredDevice
+from agent.planning.dra_devices import (
+    ExistingInstance,
+    NewInstance,
+    NicFunction,
+    Subject,
+    WholeGpus,
+)
+from agent.serving.claim_conflicts import conflict
+from agent.serving.claim_specs import ClaimSpecs, claim_device
+from agent.serving.claim_stages import Stage
+from agent.serving.claim_store import ClaimStore, Place, StoredClaim, StoredDevice
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef, Prepared, PreparedDevice, Refused, Released
 
@@ -28,6 +35,28 @@ Fetch = Callable[[ClaimRef], dict[str, Any]]
 """Returns a claim's object. Blocking; raises ClusterError."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Whose claims they are, and where."""
+
+    driver: str
+    pool: str
+    boot: str
+    """The node's boot id: what is made for a claim ends with the boot."""
+
+
+class Offers(Protocol):
+    """What a driver has to give."""
+
+    def subjects(self) -> Mapping[str, Subject]:
+        """Return what the names of devices stand for. Raises ClaimError while that is not known."""
+        ...
+
+    def fault(self, subject: Subject) -> str | None:
+        """Return why a subject must not be given, whatever claims have; None where it may."""
+        ...
+
+
 class Claims:
     """Everything here happens on the event loop but files and requests."""
 
@@ -35,47 +64,57 @@ class Claims:
         self,
         store: ClaimStore,
         *,
-        driver: str,
-        pool_name: str,
-        spec_dir: Path,
+        home: Home,
         fetch: Fetch,
-        state: Callable[[], tuple[Snapshot | None, Ledger]],
+        offers: Offers,
+        stages: Sequence[Stage],
+        specs: ClaimSpecs,
         in_thread: InThread,
         changed: Callable[[], None],
     ) -> None:
-        """``state`` returns what is known of the node; ``changed`` is told of every change."""
+        """``stages`` come before the specification, in this order.
+
+        ``changed`` is told of every change.
+        """
         self._store = store
-        self._driver = driver
-        self._pool = pool_name
-        self._spec_dir = spec_dir
+        self._home = home
         self._fetch = fetch
-        self._state = state
+        self._offers = offers
+        self._stages = (*stages, specs)
+        self._specs = specs
         self._in_thread = in_thread
         self._changed = changed
         self._claims: dict[str, StoredClaim] = {}
         self._at_work: dict[str, asyncio.Task[Any]] = {}
 
     async def load(self) -> None:
-        """Take in what an earlier process wrote down. Raises HardwareError."""
+        """Take in what an earlier process wrote down, and undo what it only began.
+
+        Raises HardwareError.
+        """
         found, faults = await self._in_thread(self._store.read)
         for fault in faults:
             logs.error("claim_unreadable", error=fault, doing="leaving it as it is")
+        self._claims = {claim.uid: claim for claim in found}
         for claim in found:
-            if claim.state == "completed":
-                self._claims[claim.uid] = claim
-            else:
-                await self._in_thread(self._forget, claim.uid)
+            if claim.state == "started":
+                await self._undo(claim)
         logs.event("claims_loaded", prepared=len(self._claims))
 
     @property
     def held(self) -> Mapping[str, str]:
-        """Return which claims have GPUs to themselves: names by UUID."""
-        return {
-            device.uuid: f"{claim.namespace}/{claim.name}"
-            for claim in self._claims.values()
-            for device in claim.devices
-            if not device.admin
-        }
+        """Return which claims have what to themselves: names by UUID."""
+        held: dict[str, str] = {}
+        for claim in self._claims.values():
+            for device in claim.devices:
+                for uuid in () if device.admin else device.uuids:
+                    held[uuid] = f"{held[uuid]}, {claim}" if uuid in held else str(claim)
+        return held
+
+    @property
+    def allocated(self) -> frozenset[str]:
+        """Return the names of devices that claims have."""
+        return frozenset(d.device for claim in self._claims.values() for d in claim.devices)
 
     @property
     def known(self) -> tuple[StoredClaim, ...]:
@@ -118,140 +157,142 @@ class Claims:
 
     async def _prepare(self, ref: ClaimRef) -> Prepared:
         known = self._claims.get(ref.uid)
-        if known is not None:
-            await self._keep_spec(known)
-            return _answer(known)
+        if known is not None and known.state == "started":
+            # An earlier try that could not be undone.
+            await self._undo(known)
+            if ref.uid in self._claims:
+                raise ClaimError("what was begun for it could not be undone; see the agent's log")
+            known = None
+        if known is not None and known.boot == self._home.boot:
+            await self._specs.renew(known)
+            return self._answer(known)
         document = await self._in_thread(self._fetch, ref)
-        claim = read_claim(document, uid=ref.uid, driver=self._driver, pool=self._pool)
+        claim = read_claim(document, uid=ref.uid, driver=self._home.driver, pool=self._home.pool)
         if not claim.results:
             return Prepared(devices=())
         # From here to the next await nobody else can take the same GPU.
-        devices = self._resolved(claim)
-        started = _stored(claim, devices, "started")
-        self._claims[ref.uid] = started
+        begun = self._begun(claim)
+        self._claims[ref.uid] = begun
         self._changed()
         try:
-            await self._in_thread(self._store.write, started)
-            await self._in_thread(self._write_spec, ref.uid, devices)
-            completed = _stored(claim, devices, "completed")
-            await self._in_thread(self._store.write, completed)
+            completed = await self._carried_out(begun, document)
         except BaseException:
-            del self._claims[ref.uid]
-            self._changed()
-            await self._in_thread(self._forget, ref.uid)
+            await self._undo(self._claims[ref.uid])
             raise
-        self._claims[ref.uid] = completed
         logs.event(
             "claim_prepared",
             claim=str(ref),
             uid=ref.uid,
-            devices=tuple(result.device for result, _ in devices),
+            devices=tuple(each.device for each in completed.devices),
         )
+        return self._answer(completed)
+
+    async def _carried_out(self, claim: StoredClaim, document: Mapping[str, Any]) -> StoredClaim:
+        await self._in_thread(self._store.write, claim)
+        for stage in self._stages:
+            self._claims[claim.uid] = claim = await stage.prepare(claim, document)
+        completed = msgspec.structs.replace(claim, state="completed")
+        await self._in_thread(self._store.write, completed)
+        self._claims[claim.uid] = completed
         self._changed()
-        return _answer(completed)
+        return completed
 
     async def _unprepare(self, ref: ClaimRef) -> Released:
         known = self._claims.get(ref.uid)
-        await self._in_thread(self._forget, ref.uid)
-        if known is not None:
-            del self._claims[ref.uid]
+        if known is None:
+            # The file of one that could not be read goes as well.
+            await self._specs.forget(ref.uid)
+            await self._in_thread(self._store.remove, ref.uid)
+        else:
+            await self._release(known)
             logs.event("claim_released", claim=str(ref), uid=ref.uid)
-            self._changed()
         return Released()
 
-    def _forget(self, uid: str) -> None:
-        remove_spec(self._spec_dir, uid)
-        self._store.remove(uid)
+    async def _undo(self, claim: StoredClaim) -> None:
+        """Undo what was begun; what cannot be stays known, and keeps others from what it has."""
+        try:
+            await self._release(claim)
+        except PlumblineError as error:
+            self._claims[claim.uid] = msgspec.structs.replace(claim, state="started")
+            logs.error(
+                "claim_not_undone",
+                claim=str(claim),
+                uid=claim.uid,
+                reason=describe(error),
+                doing="trying again with the next call for it",
+            )
 
-    async def _keep_spec(self, claim: StoredClaim) -> None:
-        """Write the specification of a prepared claim again where a reboot has taken it away."""
-        if await self._in_thread(has_spec, self._spec_dir, claim.uid):
-            return
-        snapshot = self._snapshot()
-        found = [(each, snapshot.gpu(each.uuid)) for each in claim.devices]
-        if lost := [each.uuid for each, gpu in found if gpu is None]:
-            raise ClaimError(f"{', '.join(lost)} of claim {claim.name}: no longer on this node")
-        gpus = [(each.device, gpu) for each, gpu in found if gpu is not None]
-        await self._in_thread(self._write, claim.uid, gpus)
+    async def _release(self, claim: StoredClaim) -> None:
+        for stage in reversed(self._stages):
+            await stage.release(claim)
+        await self._in_thread(self._store.remove, claim.uid)
+        self._claims.pop(claim.uid, None)
+        self._changed()
 
-    def _write_spec(self, uid: str, devices: Sequence[tuple[Result, Gpu]]) -> None:
-        self._write(uid, [(result.device, gpu) for result, gpu in devices])
-
-    def _write(self, uid: str, devices: Sequence[tuple[str, Gpu]]) -> None:
-        snapshot = self._snapshot()
-        around = cdi.Surroundings(
-            control_nodes=snapshot.inventory.control_nodes,
-            dev_root=cdi.Root(host=snapshot.config.flags.dev_root),
-        )
-        write_spec(self._spec_dir, uid, devices, around)
-
-    def _resolved(self, claim: AllocatedClaim) -> list[tuple[Result, Gpu]]:
-        """Return the GPUs of a claim. Raises ClaimError for one that cannot be given."""
-        snapshot = self._snapshot()
-        known = pool.gpus_by_device(snapshot)
-        found = []
+    def _begun(self, claim: AllocatedClaim) -> StoredClaim:
+        """Return a claim with what it is to have. Raises ClaimError for what it cannot have."""
+        subjects = self._offers.subjects()
+        others = [each for each in self._claims.values() if each.uid != claim.uid]
+        devices = []
         for result in claim.results:
-            gpu = known.get(result.device)
-            if gpu is None:
-                there = ", ".join(known) or "none"
+            subject = subjects.get(result.device)
+            if subject is None:
+                there = ", ".join(subjects) or "none"
                 raise ClaimError(f"this node has no device {result.device}; it has {there}")
-            self._refuse(gpu, result, snapshot)
-            found.append((result, gpu))
-        return found
-
-    def _refuse(self, gpu: Gpu, result: Result, snapshot: Snapshot) -> None:
-        if result.admin:
-            return
-        if (why := pool.reason(snapshot, gpu.uuid)) is not None:
-            raise ClaimError(f"{result.device} is unhealthy: {why}")
-        if (other := self.held.get(gpu.uuid)) is not None:
-            raise ClaimError(f"{result.device} is claimed by {other}")
-        _, ledger = self._state()
-        for each in ledger.pods_with(gpu.uuid):
-            holder = each.holder or "a pod that is being started"
-            raise ClaimError(
-                f"{result.device} is held as {each.resource} by {holder}, through the device plugin"
-            )
-
-    def _snapshot(self) -> Snapshot:
-        snapshot, _ = self._state()
-        if snapshot is None:
-            raise ClaimError("the node's GPUs have not been read yet")
-        return snapshot
-
-
-def _stored(
-    claim: AllocatedClaim, devices: Iterable[tuple[Result, Gpu]], state: str
-) -> StoredClaim:
-    return StoredClaim(
-        namespace=claim.namespace,
-        name=claim.name,
-        uid=claim.uid,
-        state="completed" if state == "completed" else "started",
-        devices=tuple(
-            StoredDevice(
-                request=result.request,
-                pool=result.pool,
-                device=result.device,
-                uuid=gpu.uuid,
-                admin=result.admin,
-                share_id=result.share_id,
-            )
-            for result, gpu in devices
-        ),
-    )
-
-
-def _answer(claim: StoredClaim) -> Prepared:
-    return Prepared(
-        devices=tuple(
-            PreparedDevice(
-                requests=(each.request,),
-                pool=each.pool,
-                device=each.device,
-                cdi_devices=(claim_device(claim.uid, each.device),),
-                share_id=each.share_id,
-            )
-            for each in claim.devices
+            device = _stored(result, subject)
+            if (other := conflict(device, others)) is not None:
+                raise ClaimError(f"{result.device} is claimed by {other}")
+            if not result.admin and (fault := self._offers.fault(subject)) is not None:
+                raise ClaimError(f"{result.device}: {fault}")
+            devices.append(device)
+        return StoredClaim(
+            namespace=claim.namespace,
+            name=claim.name,
+            uid=claim.uid,
+            state="started",
+            boot=self._home.boot,
+            devices=tuple(devices),
         )
+
+    def _answer(self, claim: StoredClaim) -> Prepared:
+        return Prepared(
+            devices=tuple(
+                PreparedDevice(
+                    requests=(each.request,),
+                    pool=each.pool,
+                    device=each.device,
+                    cdi_devices=(
+                        claim_device(self._home.driver, claim.uid, each),
+                        *each.cdi_devices,
+                    ),
+                    share_id=each.share_id,
+                )
+                for each in claim.devices
+            )
+        )
+
+
+def _stored(result: Result, subject: Subject) -> StoredDevice:
+    gpus: tuple[str, ...]
+    uuids: tuple[str, ...]
+    place = None
+    match subject:
+        case WholeGpus():
+            gpus = uuids = subject.gpus
+        case ExistingInstance():
+            gpus, uuids = (subject.gpu,), (subject.uuid,)
+        case NewInstance(placement=at):
+            gpus, uuids = (subject.gpu,), ()
+            place = Place(profile=subject.profile, start=at.start, size=at.size)
+        case NicFunction():
+            gpus, uuids = (), (subject.address,)
+    return StoredDevice(
+        request=result.request,
+        pool=result.pool,
+        device=result.device,
+        gpus=gpus,
+        uuids=uuids,
+        place=place,
+        admin=result.admin,
+        share_id=result.share_id,
     )

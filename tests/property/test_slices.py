@@ -6,7 +6,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.planning.dra_devices import DraDevice, Version, device_name
+from agent.planning.dra_devices import DraDevice, Offering, Version, WholeGpus, device_name
 from agent.planning.slices import Pool, plan_slices, slice_changes
 
 POOL = Pool(driver="gpu.nvidia.com", node="node-1.example", node_uid="u")
@@ -20,7 +20,7 @@ def pools(draw):
     return tuple(
         DraDevice(
             name=f"gpu-{i}",
-            uuid=f"GPU-{i}",
+            subject=WholeGpus(gpus=(f"GPU-{i}",)),
             attributes={"type": "gpu", "gpuIndex": i, "driverVersion": Version("580.65.6")},
             capacity={"memory": draw(st.integers(1, 2**38)) if i < 3 else 85520809984},
             taints={"gpu.nvidia.com/unhealthy": "xid-79"} if i in tainted else {},
@@ -48,7 +48,7 @@ def _stored(device):
 
 @given(pools())
 def test_a_pool_is_complete_and_no_slice_too_large(devices):
-    slices = plan_slices(devices, POOL, "NoSchedule")
+    slices = plan_slices(Offering(devices=devices), POOL, "NoSchedule")
 
     assert slices
     names = [each["name"] for one in slices for each in one["spec"]["devices"]]
@@ -66,15 +66,17 @@ def test_a_pool_is_complete_and_no_slice_too_large(devices):
 @settings(max_examples=40, deadline=None)
 @given(pools(), pools())
 def test_what_is_published_is_left_alone_and_what_changes_gets_one_new_generation(before, after):
-    first = published(slice_changes(plan_slices(before, POOL, "NoSchedule"), ()))
-    assert not slice_changes(plan_slices(before, POOL, "NoSchedule"), reversed(first))
+    first = published(slice_changes(plan_slices(Offering(devices=before), POOL, "NoSchedule"), ()))
+    assert not slice_changes(
+        plan_slices(Offering(devices=before), POOL, "NoSchedule"), reversed(first)
+    )
 
-    changes = slice_changes(plan_slices(after, POOL, "NoSchedule"), first)
+    changes = slice_changes(plan_slices(Offering(devices=after), POOL, "NoSchedule"), first)
     now = published(changes, first)
     generations = {one["spec"]["pool"]["generation"] for one in now}
     assert len(generations) == 1
     assert bool(changes) == (generations != {1})
-    assert not slice_changes(plan_slices(after, POOL, "NoSchedule"), now)
+    assert not slice_changes(plan_slices(Offering(devices=after), POOL, "NoSchedule"), now)
     assert [d["name"] for one in sorted(now, key=_index) for d in one["spec"]["devices"]] == [
         each.name for each in after
     ]

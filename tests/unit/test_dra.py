@@ -18,11 +18,13 @@ from agent.planning.claims import read_claim
 from agent.planning.dra_devices import Version, gpu_device
 from agent.planning.dra_order import listed_order
 from agent.planning.health import Health
-from agent.planning.pool import pool_devices
+from agent.planning.pool import pool_offering
 from agent.planning.snapshot import build_snapshot
 from agent.planning.strategy import GPU_RESOURCE
+from agent.serving.claim_specs import ClaimSpecs
 from agent.serving.claim_store import ClaimStore
-from agent.serving.claims import Claims
+from agent.serving.claims import Claims, Home
+from agent.serving.gpu_offers import GpuOffers
 from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
 
 POOL, DRIVER = "node-1", "gpu.nvidia.com"
@@ -111,12 +113,12 @@ def test_what_is_held_through_the_device_plugin_is_not_offered_and_what_is_claim
             for i in (2, 3)
         )
     )
-    devices = pool_devices(snapshot(**{"GPU-5": "Xid 79"}), held, {"GPU-3": "default/c"})
+    devices = pool_offering(snapshot(**{"GPU-5": "Xid 79"}), held, {"GPU-3": "default/c"}).devices
 
-    names = {each.uuid for each in devices}
-    assert names == {f"GPU-{i}" for i in (0, 1, 3, 4, 5, 6, 7)}
+    names = {each.name for each in devices}
+    assert names == {f"gpu-{i}" for i in (0, 1, 3, 4, 5, 6, 7)}
     (ill,) = (each for each in devices if each.taints)
-    assert (ill.uuid, dict(ill.taints)) == ("GPU-5", {"gpu.nvidia.com/unhealthy": "xid-79"})
+    assert (ill.name, dict(ill.taints)) == ("gpu-5", {"gpu.nvidia.com/unhealthy": "true"})
 
 
 def test_what_a_claim_has_is_held_by_it_whoever_asks():
@@ -190,19 +192,27 @@ class Bench:
         self.objects = {}
         self.fetched = []
         self.release = None
+        self.boot = "boot-1"
         self.seen = seen or snapshot()
         self.ledger = ledger or Ledger()
         self.claims = self.started()
 
     def started(self):
         """Another process on the same node."""
+        offers = GpuOffers(lambda: (self.seen, self.ledger))
         return Claims(
             ClaimStore(self.folder / "claims"),
-            driver=DRIVER,
-            pool_name=POOL,
-            spec_dir=self.folder / "cdi",
+            home=Home(driver=DRIVER, pool=POOL, boot=self.boot),
             fetch=self._fetch,
-            state=lambda: (self.seen, self.ledger),
+            offers=offers,
+            stages=(),
+            specs=ClaimSpecs(
+                self.folder / "cdi",
+                DRIVER,
+                nodes=offers.nodes,
+                around=offers.around,
+                in_thread=self._in_thread,
+            ),
             in_thread=self._in_thread,
             changed=lambda: None,
         )
@@ -305,7 +315,7 @@ async def test_each_claim_fails_by_itself(tmp_path):
     assert "no device gpu-99; it has gpu-0, gpu-1" in reasons["nobody"]
     assert reasons["twice"] == "gpu-1 is claimed by default/c-good"
     assert "by default/p, through the device plugin" in reasons["held"]
-    assert reasons["ill"] == "gpu-4 is unhealthy: Xid 79"
+    assert reasons["ill"] == "gpu-4: it is unhealthy: Xid 79"
     assert "404" in reasons["gone"]
     assert len(bench.specs) == 1
 

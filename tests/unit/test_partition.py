@@ -121,9 +121,11 @@ def test_who_was_given_a_gpu_as_a_whole_has_its_instances_too():
 
 def claimed(folder, uuid, *, admin=False):
     """Write down a claim that has a GPU, as the agent does in mode dra."""
-    device = StoredDevice(request="gpu", pool="n", device="gpu-0", uuid=uuid, admin=admin)
+    device = StoredDevice(
+        request="gpu", pool="n", device="gpu-0", gpus=(uuid,), uuids=(uuid,), admin=admin
+    )
     claim = StoredClaim(
-        namespace="default", name="train", uid="1", state="completed", devices=(device,)
+        namespace="default", name="train", uid="1", state="completed", boot="b", devices=(device,)
     )
     ClaimStore(claims_folder(Machine.simulated(folder))).write(claim)
 

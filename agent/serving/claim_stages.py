@@ -1,0 +1,24 @@
+"""What is done for a claim, part by part, and undone in the reverse order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from agent.serving.claim_store import StoredClaim
+
+
+class Stage(Protocol):
+    """One part. Both calls are made again after a process has died in the middle of them."""
+
+    async def prepare(self, claim: StoredClaim, document: Mapping[str, Any]) -> StoredClaim:
+        """Do it; return the claim with what has become known by that.
+
+        ``document`` is the claim's object. Raises PlumblineError; what was done by then is undone
+        by ``release``.
+        """
+        ...
+
+    async def release(self, claim: StoredClaim) -> None:
+        """Undo it, also where it was never done or only begun. Raises PlumblineError."""
+        ...

@@ -1,0 +1,56 @@
+"""What the GPU driver of this node has to give, as claims ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from agent.ledger.ledger import Ledger
+from agent.model.errors import ClaimError, HardwareError
+from agent.planning import cdi, pool
+from agent.planning.dra_devices import Subject
+from agent.planning.snapshot import Snapshot
+from agent.serving.claim_store import StoredDevice
+
+
+class GpuOffers:
+    """Answers from what is known of the node at the moment."""
+
+    def __init__(self, state: Callable[[], tuple[Snapshot | None, Ledger]]) -> None:
+        """``state`` returns what is known of the node, and who holds what."""
+        self._state = state
+
+    def subjects(self) -> Mapping[str, Subject]:
+        """Return what the names of devices stand for. Raises ClaimError while that is not known."""
+        return pool.subjects(self._snapshot())
+
+    def fault(self, subject: Subject) -> str | None:
+        """Return why a subject must not be given, whatever claims have; None where it may."""
+        return pool.fault(self._snapshot(), self._state()[1], subject)
+
+    def nodes(self, device: StoredDevice) -> tuple[str, ...]:
+        """Return the device nodes of a device. Raises HardwareError, ClaimError."""
+        snapshot = self._snapshot()
+        found: list[str] = []
+        for uuid in device.uuids:
+            there = snapshot.device(uuid)
+            if there is None:
+                raise HardwareError(f"{device.device}: {uuid} is no longer on this node")
+            offered = cdi.cdi_gpu(there)
+            if offered is None:
+                raise HardwareError(f"{device.device}: {uuid} has no device node")
+            found += offered.nodes
+        return tuple(dict.fromkeys(found))
+
+    def around(self) -> cdi.Surroundings:
+        """Return what every container with a GPU gets. Raises ClaimError."""
+        snapshot = self._snapshot()
+        return cdi.Surroundings(
+            control_nodes=snapshot.inventory.control_nodes,
+            dev_root=cdi.Root(host=snapshot.config.flags.dev_root),
+        )
+
+    def _snapshot(self) -> Snapshot:
+        snapshot, _ = self._state()
+        if snapshot is None:
+            raise ClaimError("the node's GPUs have not been read yet")
+        return snapshot
