@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from agent.cli import render
-from agent.cli.inspect import DriverRootOption, MachineOption, look
+from agent.cli.inspect import DriverRootOption, MachineOption, look, node_at
 from agent.cli.render import Format
 from agent.cli.running_agent import SocketOption, ask, socket_of
+
+if TYPE_CHECKING:
+    from agent.config.schema import Config
 
 # Names of devices alone have 40 letters, and are there to be copied.
 _WIDTH = 160
@@ -28,6 +32,15 @@ def slices(
             "--node-name", metavar="NAME", envvar="NODE_NAME", help="What the node is called."
         ),
     ] = "this-node",
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config-file",
+            metavar="FILE",
+            envvar="CONFIG_FILE",
+            help="The agent's configuration, which says what is published.",
+        ),
+    ] = None,
     output: Annotated[
         Format, typer.Option("-o", "--output", help="How to print it.")
     ] = Format.YAML,
@@ -37,22 +50,30 @@ def slices(
     Needs no cluster and no running agent. Without a generation, which depends on what is
     published already.
 
+    The configuration decides which GPUs (mode split), and what else they are offered as: MIG
+    instances made on demand, shares, cells.
+
     Exit codes: 0 done, 2 bad input, 3 no NVIDIA driver.
 
     Example: plumbline slices --machine /tmp/dgx
     """
     # Imported here: the other commands need no engine.
-    from agent.config.schema import Config  # noqa: PLC0415
+    from agent.config.own import ClaimedMig  # noqa: PLC0415
+    from agent.daemon.on_demand import read_on_demand  # noqa: PLC0415
     from agent.ledger.ledger import Ledger  # noqa: PLC0415
     from agent.planning.dra_devices import DRIVER  # noqa: PLC0415
     from agent.planning.health import Health  # noqa: PLC0415
-    from agent.planning.pool import pool_offering  # noqa: PLC0415
+    from agent.planning.pool import GpuPool  # noqa: PLC0415
     from agent.planning.slices import Pool, plan_slices  # noqa: PLC0415
     from agent.planning.snapshot import build_snapshot  # noqa: PLC0415
 
-    seen = build_snapshot(Config(), look(machine, driver_root), Health(), previous=None)
+    config = _config(config_file)
+    seen = build_snapshot(config, look(machine, driver_root), Health(), previous=None)
+    dynamic = config.plumbline.dra.mig is ClaimedMig.DYNAMIC
+    on_demand = read_on_demand(node_at(machine, driver_root)) if dynamic else {}
+    there = GpuPool(snapshot=seen, ledger=Ledger(), on_demand=on_demand)
     pool = Pool(driver=DRIVER, node=node_name, node_uid="")
-    documents = plan_slices(pool_offering(seen, Ledger(), {}), pool, "NoSchedule")
+    documents = plan_slices(there.offering, pool, config.plumbline.dra.taint_effect.value)
     if output is Format.TABLE:
         _print_devices(documents)
     elif output is Format.JSON:
@@ -93,6 +114,19 @@ def claims(
             device_name = device["device"] + admin
             table.add_row(name, claim["state"], device["request"], device_name, claim["uid"])
     _print(table)
+
+
+def _config(file: Path | None) -> Config:
+    """Return a configuration under which GPUs are given through DRA. Raises ConfigError."""
+    from agent.config.flags import resolve  # noqa: PLC0415
+    from agent.config.own import Mode  # noqa: PLC0415
+
+    words = [] if file is None else ["--config-file", str(file)]
+    config = resolve(words, {}).config
+    if config.plumbline.mode is not Mode.DEVICE_PLUGIN:
+        return config
+    plumbline = msgspec.structs.replace(config.plumbline, mode=Mode.DRA)
+    return msgspec.structs.replace(config, plumbline=plumbline)
 
 
 def _print_devices(documents: list[dict[str, Any]]) -> None:

@@ -80,12 +80,19 @@ def look(machine: Path | None, driver_root: Path = Path("/")) -> Inventory:
     """Read the node, or the simulated machine in a folder, once."""
     # Imported here: `plumbline --help` needs no driver bindings.
     from agent.discovery.inventory import observe  # noqa: PLC0415
-    from agent.discovery.library import Session, simulated_machine  # noqa: PLC0415
+    from agent.discovery.library import Session  # noqa: PLC0415
     from agent.discovery.locality import read_overrides  # noqa: PLC0415
 
-    node = Machine.live(driver_root) if machine is None else simulated_machine(machine)
+    node = node_at(machine, driver_root)
     with Session(node) as session:
         return observe(session, overrides=read_overrides(node.locality_file))
+
+
+def node_at(machine: Path | None, driver_root: Path) -> Machine:
+    """Return the node, or the simulated machine in a folder. Raises ConfigError."""
+    from agent.discovery.library import simulated_machine  # noqa: PLC0415
+
+    return Machine.live(driver_root) if machine is None else simulated_machine(machine)
 
 
 def _print_tables(found: Inventory) -> None:

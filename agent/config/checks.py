@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.config.mig import within_layouts
-from agent.config.own import ResourcePolicy
+from agent.config.own import ClaimedMig, Mode, ResourcePolicy
 from agent.config.schema import Config, DiscoveryStrategy
 from agent.config.sharing import full_name
 from agent.config.sharing_checks import within_sharing
@@ -75,6 +75,7 @@ def find_clashes(config: Config, unread: Collection[str] = ()) -> list[Clash]:
         *_within_imex(config),
         *_within_placement(config),
         *_within_mig(config),
+        *_within_dra(config),
     ]
     missing = [
         Clash(path=row.path, message=f"is not supported yet; {row.instead}")
@@ -112,6 +113,33 @@ def _within_sharing(config: Config) -> Iterator[Clash]:
 
 def _within_placement(config: Config) -> Iterator[Clash]:
     yield from _twice_named("plumbline.placement", config.plumbline.placement.resources)
+
+
+def _within_dra(config: Config) -> Iterator[Clash]:
+    mode, dra = config.plumbline.mode, config.plumbline.dra
+    if mode is Mode.SPLIT and dra.gpus is None:
+        yield Clash(
+            path="plumbline.dra.gpus",
+            message="is missing: in mode split it says which GPUs are given through DRA",
+        )
+    if mode is not Mode.SPLIT and dra.gpus is not None:
+        yield Clash(
+            path="plumbline.dra.gpus",
+            message=f"says nothing in mode {mode.value}; set plumbline.mode: split or leave it out",
+        )
+    if dra.mig is ClaimedMig.DYNAMIC and config.plumbline.mig.layout is not None:
+        yield Clash(
+            path="plumbline.dra.mig",
+            message="dynamic has claims divide the GPUs, and plumbline.mig.layout says how they"
+            " are divided; leave one of them out",
+        )
+    if dra.shares != "disabled" and (dra.cells or dra.mig is ClaimedMig.DYNAMIC):
+        other = "plumbline.dra.cells" if dra.cells else "plumbline.dra.mig: dynamic"
+        yield Clash(
+            path="plumbline.dra.shares",
+            message=f"cannot be had with {other}: a GPU that several claims have would have to"
+            " count for each of them",
+        )
 
 
 def _within_mig(config: Config) -> Iterator[Clash]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from agent.config.gpu_names import GpuNames
 from agent.config.mig import Mig
 from agent.config.section import AbsolutePath, Section
 from agent.config.sharing import ResourceName, full_name
@@ -139,6 +140,7 @@ class Mode(StrEnum):
 
     DEVICE_PLUGIN = "device-plugin"
     DRA = "dra"
+    SPLIT = "split"  # those that plumbline.dra.gpus selects through DRA, the others not
 
 
 class TaintEffect(StrEnum):
@@ -148,11 +150,40 @@ class TaintEffect(StrEnum):
     NO_EXECUTE = "NoExecute"  # and pods that have it are evicted
 
 
+class ClaimedMig(StrEnum):
+    """Which MigInstances claims can have."""
+
+    EXISTING = "existing"  # those that somebody made
+    DYNAMIC = "dynamic"  # and any that a GPU has room for, made for a claim and gone with it
+
+
+class Cell(StrEnum):
+    """GPUs that are claimed as one."""
+
+    PAIR = "pair"
+    QUAD = "quad"
+    OCTET = "octet"
+
+
+ShareCount = Annotated[int, Meta(ge=2, le=1024, description="a whole number from 2 to 1024")]
+Shares = ShareCount | Literal["disabled", "memory", "unlimited"]
+"""How many claims can have one GPU at once: one; as many as its memory suffices for; any number; so
+many."""
+
+
 class Dra(Section, frozen=True, kw_only=True):
     """``plumbline.dra``."""
 
     taint_effect: TaintEffect = TaintEffect.NO_SCHEDULE
     """NoSchedule: a pod may be able to save its work before it ends by itself."""
+    gpus: GpuNames | None = None
+    """In mode split: which GPUs are given through DRA."""
+    mig: ClaimedMig = ClaimedMig.EXISTING
+    """existing, because a GPU that claims divide anew can be nobody else's to divide."""
+    shares: Shares = "disabled"
+    """disabled, because claims that share a GPU see each other's load."""
+    cells: tuple[Cell, ...] = ()
+    """None, because claims for all GPUs of a node then count cells as well."""
 
 
 class Plumbline(Section, frozen=True, kw_only=True):

@@ -327,6 +327,25 @@ SETTINGS: tuple[Setting, ...] = (
         "PLUMBLINE_DRA_TAINT_EFFECT",
         "What becomes of claims for a GPU that is not well.",
     ),
+    _row("plumbline.dra.gpus", "", "", "In mode split: which GPUs are given through DRA."),
+    _row(
+        "plumbline.dra.mig",
+        "--dra-mig",
+        "PLUMBLINE_DRA_MIG",
+        "Which MIG instances claims can have: those that are there, or any that fits.",
+    ),
+    _row(
+        "plumbline.dra.shares",
+        "--dra-shares",
+        "PLUMBLINE_DRA_SHARES",
+        "How many claims can have one GPU at once; memory for as many as it suffices for.",
+    ),
+    _row(
+        "plumbline.dra.cells",
+        "--dra-cells",
+        "PLUMBLINE_DRA_CELLS",
+        "GPUs that belong together and can be claimed as one.",
+    ),
     _row(
         "plumbline.socket",
         "--socket",

@@ -163,6 +163,7 @@ class Daemon:
             spec_dir=self._resolved.config.plumbline.cdi.spec_dir,
             state=lambda: (self._node.snapshot, self._node.ledger),
             claimed=self._node.claimed,
+            look=self._node.refresh,
         )
 
     @property

@@ -13,6 +13,7 @@ from agent.discovery.faults import ABSENT, optional
 from agent.model.mig import (
     ComputeInstance,
     ComputeProfile,
+    Engines,
     GpuInstance,
     GpuInstanceProfile,
     MigPlacement,
@@ -126,6 +127,13 @@ def _profile(gpu: Handle, number: int, info: Any, of_slice: int) -> GpuInstanceP
         most=info.instanceCount,
         placements=_placements(gpu, info.id),
         compute=_compute_profiles(info, of_slice),
+        engines=Engines(
+            copy=info.copyEngineCount,
+            decoders=info.decoderCount,
+            encoders=info.encoderCount,
+            jpeg=info.jpegCount,
+            optical_flow=info.ofaCount,
+        ),
     )
 
 

@@ -38,6 +38,17 @@ class ComputeProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """What a GPU instance has beside multiprocessors and memory."""
+
+    copy: int = 0
+    decoders: int = 0
+    encoders: int = 0
+    jpeg: int = 0
+    optical_flow: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuInstanceProfile:
     """A size of GPU instance that a GPU offers."""
 
@@ -58,6 +69,7 @@ class GpuInstanceProfile:
     """Where the driver allows it, by start."""
     compute: tuple[ComputeProfile, ...]
     """By slices, the smallest first."""
+    engines: Engines = field(default=Engines(), compare=False)
 
     @property
     def whole(self) -> ComputeProfile | None:
@@ -152,3 +164,22 @@ class WantedInstance:
     """ComputeProfile.id of every compute instance in it, the largest first."""
     start: int | None = None
     """First memory slice; None: wherever it leaves the most room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstancePlace:
+    """Where an instance is to be: one compute instance takes all of it."""
+
+    gpu: str
+    profile: int
+    """GpuInstanceProfile.id."""
+    placement: MigPlacement
+
+    def is_at(self, other: GpuInstance | WantedInstance) -> bool:
+        """Return True for an instance of this size that begins here."""
+        start = other.placement.start if isinstance(other, GpuInstance) else other.start
+        return (other.profile, start) == (self.profile, self.placement.start)
+
+    def __str__(self) -> str:
+        """Name it in messages."""
+        return f"the place at {self.placement.start} of {self.gpu}"

@@ -34,6 +34,10 @@ class Progress(Protocol):
         """Take in that Step ``number`` of ``of`` begins, counted from 1."""
 
 
+def nothing() -> None:
+    """Do nothing more."""
+
+
 def quiet(step: MigStep, *, number: int, of: int) -> None:
     """Tell nobody."""
 
@@ -46,11 +50,13 @@ def carry_out(
     reset: Reset | None,
     held: Callable[[], Held],
     progress: Progress = quiet,
+    done: Callable[[], None] = nothing,
 ) -> None:
     """Execute plans that were made from these readings; the GPUs are locked by the caller.
 
     ``held`` says who was given what, and is asked again before anything is undone: what was made
-    may have been given away since.
+    may have been given away since. ``done`` is called when all Steps are, before the change counts
+    as ended: where it fails, they are undone.
 
     Raises BusyError when something turned out to be in use, RolledBackError when a Step failed:
     either way all is as it was, but for the UUIDs of what had to be made again. Raises
@@ -68,6 +74,7 @@ def carry_out(
     steps = [step for plan in plans for step in plan.steps]
     try:
         run(steps, journal, reset, progress)
+        done()
     except (BusyError, HardwareError) as error:
         undo(journal, reset, error, held)
     except KeyboardInterrupt:

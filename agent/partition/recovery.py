@@ -54,13 +54,14 @@ def _recover(
             fresh = Journal.read(path)
             if fresh is None:
                 return None
-            outcome, reason = _finish(fresh, reset, held)
+            outcome, reason = finish(fresh, reset, held)
     except BusyError as error:
         outcome, reason = "waits", str(error)
     return Recovered(journal=path, gpus=gpus, outcome=outcome, reason=reason)
 
 
-def _finish(journal: Journal, reset: Reset | None, held: Held) -> tuple[str, str | None]:
+def finish(journal: Journal, reset: Reset | None, held: Held) -> tuple[str, str | None]:
+    """Finish or undo one change, whose GPUs are locked; return a Recovered's outcome and reason."""
     reason: str | None = None
     if not journal.back:
         try:

@@ -34,6 +34,15 @@ def forget(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def read_file(path: Path) -> bytes | None:
+    """Return what a file holds; None where there is none. Raises HardwareError."""
+    with _explained(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+
 def read_files(folder: Path) -> dict[str, bytes]:
     """Return the contents of the files in a folder, by name. Raises HardwareError."""
     with _explained(folder):

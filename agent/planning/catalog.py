@@ -133,7 +133,7 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     destroyed: Iterable[MigInstance] = (),
     changing: Mapping[str, str] = MappingProxyType({}),
     served: Served = NOTHING_SERVED,
-    through_dra: bool = False,
+    through_dra: frozenset[str] | None = None,
 ) -> Catalog:
     """Return what the node offers.
 
@@ -158,16 +158,21 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     ``served`` says which GPUs MPS daemons serve: what is to be shared through MPS is unhealthy
     until one does, and what is not as long as one does.
 
-    ``through_dra`` leaves to the device plugin only what containers still hold.
+    ``through_dra`` are GPUs that are given through DRA, None where none ever are: of these the
+    device plugin keeps only what containers still hold.
     """
     gone, ended = tuple(departed), tuple(destroyed)
     wanted, known = sharing or Sharing(), ledger or Ledger()
     judged = judge((*inventory.gpus, *gone), flags.mig_strategy, names)
-    named = [each for each in judged if isinstance(each, Named)]
+    apart = through_dra or frozenset()
+    named = [
+        each
+        for each in judged
+        if isinstance(each, Named) and parent_of(each.device).uuid not in apart
+    ]
     shares = share(named, wanted, inventory.cuda_version)
     verdicts = list(with_replicas(judged, shares))
-    if through_dra:
-        verdicts = [_former(each) for each in verdicts]
+    verdicts = [_through_dra(each, apart) for each in verdicts]
     absent = frozenset(gpu.uuid for gpu in gone)
     faults = Faults(health=health, flags=flags, absent=absent, changing=changing)
     offers = _Offers(inventory, faults, Holdings(known, ended), shares, served)
@@ -176,7 +181,7 @@ def build_catalog(  # noqa: PLR0913 - everything that decides what is offered
     for allocation in _otherwise_shared(known, shares, offers.resources):
         offers.keep(allocation)
     # Without names of its own, a node without GPUs says that it has none.
-    bare = names.gpus or through_dra
+    bare = names.gpus or through_dra is not None
     resources = offers.resources if bare else {GPU_RESOURCE: [], **offers.resources}
     return Catalog(
         resources=_in_order(resources),
@@ -213,6 +218,7 @@ class _Offers:
             case Named(device=device, resource=resource, id=id_):
                 self._offer(device, resource, id_, self._fault(device) or self._held(verdict))
             case Former(device=device, resource=resource, reason=reason):
+                self._devices[device.uuid] = device
                 if self._holdings.under(device, resource):
                     self._offer(device, resource, device.uuid, reason)
             case LeftOut():
@@ -247,8 +253,8 @@ class _Offers:
         self.resources.setdefault(resource, []).append(offer)
 
 
-def _former(verdict: Verdict) -> Verdict:
-    if isinstance(verdict, Named):
+def _through_dra(verdict: Verdict, apart: frozenset[str]) -> Verdict:
+    if isinstance(verdict, Named) and parent_of(verdict.device).uuid in apart:
         return Former(device=verdict.device, resource=verdict.resource, reason=THROUGH_DRA)
     return verdict
 

@@ -118,12 +118,27 @@ def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = Non
 
     ``nvlink_group`` is a number that GPUs share which NVLink joins all alike.
     """
-    position, fabric = gpu.position, gpu.fabric
+    fabric = gpu.fabric
     # A fabric that ends at the node's own switches has no cluster: NVML tells zeros.
     joined = fabric is not None and fabric.state == "completed" and fabric.cluster_uuid.strip("0-")
-    facts: dict[str, Value | Version | None] = {
+    own: dict[str, Value | Version | None] = {
         "type": "gpu",
         "uuid": gpu.uuid,
+        "nvlinkGroup": nvlink_group,
+        "nvlinkClique": f"{fabric.cluster_uuid}.{fabric.clique_id}" if fabric and joined else None,
+    }
+    return DraDevice(
+        name=device_name(gpu.uuid),
+        subject=WholeGpus(gpus=(gpu.uuid,)),
+        attributes=attributes(own | board_facts(gpu, inventory)),
+        capacity={"memory": gpu.memory_bytes},
+    )
+
+
+def board_facts(gpu: Gpu, inventory: Inventory) -> dict[str, Value | Version | None]:
+    """Return what a GPU and its parts have in common: what it is, and where."""
+    position = gpu.position
+    return {
         "productName": gpu.name,
         "brand": gpu.brand,
         "architecture": gpu.architecture,
@@ -134,21 +149,16 @@ def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = Non
         "moduleID": gpu.module_id,
         "socket": _socket(gpu, inventory),
         "pcieSwitch": position.switch if position else None,
-        "nvlinkGroup": nvlink_group,
-        "nvlinkClique": f"{fabric.cluster_uuid}.{fabric.clique_id}" if fabric and joined else None,
         _STANDARD + "pciBusID": gpu.address,
         _STANDARD + "pcieRoot": position.root if position else None,
         _STANDARD + "numaNode": gpu.numa_node,
         "numaNode": gpu.numa_node,
     }
-    return DraDevice(
-        name=device_name(gpu.uuid),
-        subject=WholeGpus(gpus=(gpu.uuid,)),
-        attributes={
-            name: value for name, value in facts.items() if value is not None and _fits(value)
-        },
-        capacity={"memory": gpu.memory_bytes},
-    )
+
+
+def attributes(facts: Mapping[str, Value | Version | None]) -> dict[str, Value | Version]:
+    """Return facts as attributes: what is not known, or not allowed, is left out."""
+    return {name: value for name, value in facts.items() if value is not None and _fits(value)}
 
 
 def device_name(uuid: str) -> str:

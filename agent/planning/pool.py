@@ -2,64 +2,318 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
 
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu
+from agent.model.mig import GpuInstance
+from agent.model.mig_instance import MigInstance, mig_instances
+from agent.planning.dra_cells import (
+    CellMembers,
+    cell_device,
+    cell_with,
+    cells_of,
+    node_consumption,
+    node_counters,
+)
 from agent.planning.dra_devices import (
+    CounterSet,
     DraDevice,
+    ExistingInstance,
+    NewInstance,
+    NicFunction,
     Offering,
     Subject,
     WholeGpus,
-    device_name,
     gpu_device,
 )
+from agent.planning.dra_doors import dra_gpus
+from agent.planning.dra_mig import (
+    OnDemand,
+    counter_set,
+    counter_set_name,
+    foreign_instances,
+    instance_device,
+    new_instances,
+)
 from agent.planning.dra_order import listed_order
+from agent.planning.dra_shares import with_shares
+from agent.planning.mig_room import table_of
 from agent.planning.snapshot import Snapshot
 from agent.planning.strategy import DISPLAY_GPUS, in_mig_mode
 
 UNHEALTHY_TAINT = "gpu.nvidia.com/unhealthy"
+STARTING = "a pod that is being started"
 
 
-def pool_offering(snapshot: Snapshot, ledger: Ledger, claimed: Mapping[str, str]) -> Offering:
-    """Return what the pool has, in the order in which it is listed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What claims have."""
 
-    ``claimed`` are GPUs that claims have, by UUID, each with the claim's name. What a container
-    holds through the device plugin is left out until it ends, unless a claim has it as well: an
-    allocated device stays in the pool.
-    """
-    gpus = {gpu.uuid: gpu for gpu in _offered(snapshot)}
-    apart = {uuid for uuid in gpus if _held_otherwise(uuid, snapshot, ledger)}
-    listed = [uuid for uuid in gpus if uuid not in apart or uuid in claimed]
-    free = [uuid for uuid in listed if uuid not in claimed and not reason(snapshot, uuid)]
-    ordered = listed_order(snapshot.placement, listed, free)
-    groups = nvlink_groups(snapshot)
-    return Offering(
-        devices=tuple(_device(gpus[uuid], snapshot, groups.get(uuid)) for uuid in ordered)
-    )
+    uuids: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Names of claims by the UUID of what they have to themselves."""
+    devices: Mapping[str, Subject] = field(default_factory=lambda: MappingProxyType({}))
+    """Every device that a claim has, by name."""
 
 
-def reason(snapshot: Snapshot, uuid: str) -> str | None:
-    """Return why a GPU must not be given; None where it may."""
-    if snapshot.inventory.gpu(uuid) is None:
-        return snapshot.health.reason(uuid) or "the driver no longer lists it"
-    return snapshot.health.reason(uuid)
+@dataclass(frozen=True, kw_only=True)
+class GpuPool:
+    """Everything that decides what the pool has."""
+
+    snapshot: Snapshot
+    ledger: Ledger
+    claimed: Claimed = Claimed()
+    on_demand: Mapping[str, OnDemand] = field(default_factory=lambda: MappingProxyType({}))
+    """GPUs of which instances are made for claims, by UUID."""
+
+    @cached_property
+    def offering(self) -> Offering:
+        """What the pool has, in the order in which it is listed.
+
+        What a container holds through the device plugin is left out until it ends, unless a
+        claim has it as well: an allocated device stays in the pool.
+        """
+        devices = (*self._whole_devices, *self._cell_devices, *self._instances)
+        listed = [
+            self._judged(each)
+            for each in devices
+            if each.name in self.claimed.devices or self._held(each.subject) is None
+        ]
+        return Offering(devices=tuple(listed), counter_sets=self._counter_sets(listed))
+
+    @cached_property
+    def subjects(self) -> Mapping[str, Subject]:
+        """What the names of devices stand for, also of those that are not listed now."""
+        devices = (*self._whole_devices, *self._cell_devices, *self._instances)
+        return {each.name: each.subject for each in devices}
+
+    @cached_property
+    def health(self) -> Mapping[str, str | None]:
+        """What is wrong with each device that there is, by name; None with those that are well."""
+        devices = (*self._whole_devices, *self._cell_devices, *self._instances)
+        return {
+            each.name: self._reason(each.subject)
+            for each in devices
+            if not isinstance(each.subject, NewInstance) or each.name in self.claimed.devices
+        }
+
+    def fault(self, subject: Subject) -> str | None:
+        """Return why a subject must not be given, whatever claims have; None where it may."""
+        if (why := self._reason(subject)) is not None:
+            return f"it is unhealthy: {why}"
+        return self._held(subject)
+
+    def reason(self, uuid: str) -> str | None:
+        """Return what is wrong with a GPU or a MigInstance; None where nothing is."""
+        snapshot = self.snapshot
+        instance = snapshot.instances.get(uuid)
+        gpu = instance.parent.uuid if instance else uuid
+        absent = snapshot.inventory.gpu(gpu) is None
+        return (
+            snapshot.health.reason(gpu)
+            or snapshot.health.reason(uuid)
+            or ("the driver no longer lists it" if absent else None)
+            or snapshot.changing.get(gpu)
+        )
+
+    @cached_property
+    def gpus(self) -> Mapping[str, Gpu]:
+        """The GPUs that are given through DRA, by UUID."""
+        snapshot = self.snapshot
+        known = {gpu.uuid: gpu for gpu in (*snapshot.inventory.gpus, *snapshot.departed)}
+        through = dra_gpus(snapshot.config.plumbline, known.values())
+        claimed = {uuid for each in self.claimed.devices.values() for uuid in gpus_of(each)}
+        return {
+            uuid: gpu
+            for uuid, gpu in known.items()
+            if gpu.name not in DISPLAY_GPUS and (uuid in through or uuid in claimed)
+        }
+
+    @cached_property
+    def _dividable(self) -> Mapping[str, OnDemand]:
+        return {
+            uuid: each
+            for uuid, each in self.on_demand.items()
+            if uuid in self.gpus and each.may_be_divided(in_mig_mode=in_mig_mode(self.gpus[uuid]))
+        }
+
+    @cached_property
+    def _whole(self) -> tuple[str, ...]:
+        """GPUs that can be given as a whole, in the order in which they are listed."""
+        whole = [uuid for uuid, gpu in self.gpus.items() if self._can_be_whole(gpu)]
+        taken = {uuid for each in self.claimed.devices.values() for uuid in gpus_of(each)}
+        free = [uuid for uuid in whole if uuid not in taken and self.fault_of_gpu(uuid) is None]
+        return listed_order(self.snapshot.placement, whole, free)
+
+    def fault_of_gpu(self, uuid: str) -> str | None:
+        """Return why a GPU must not be given as a whole."""
+        return self.fault(WholeGpus(gpus=(uuid,)))
+
+    def _can_be_whole(self, gpu: Gpu) -> bool:
+        on_demand = self._dividable.get(gpu.uuid)
+        if not in_mig_mode(gpu):
+            return True
+        return on_demand is not None and on_demand.live_mode and not self._foreign(gpu)
+
+    @cached_property
+    def _whole_devices(self) -> tuple[DraDevice, ...]:
+        snapshot = self.snapshot
+        groups = nvlink_groups(snapshot)
+        shares = snapshot.config.plumbline.dra.shares
+        return tuple(
+            replace(
+                with_shares(
+                    gpu_device(self.gpus[uuid], snapshot.inventory, nvlink_group=groups.get(uuid)),
+                    shares,
+                ),
+                consumes=self._consumed_whole(self.gpus[uuid]),
+            )
+            for uuid in self._whole
+        )
+
+    @cached_property
+    def _cells(self) -> tuple[CellMembers, ...]:
+        kinds = self.snapshot.config.plumbline.dra.cells
+        tiled = cells_of(self.snapshot.placement, sorted(self._whole), kinds)
+        names = {each.name for each in tiled}
+        # A claim may have one that would be made otherwise now.
+        claimed = (
+            cell_with(subject.gpus)
+            for name, subject in self.claimed.devices.items()
+            if isinstance(subject, WholeGpus) and len(subject.gpus) > 1 and name not in names
+        )
+        return (*tiled, *claimed)
+
+    @cached_property
+    def _cell_devices(self) -> tuple[DraDevice, ...]:
+        found = []
+        for cell in self._cells:
+            gpus = [self.gpus[uuid] for uuid in cell.gpus]
+            parts = {uuid: self._parts(self.gpus[uuid]) for uuid in cell.gpus}
+            device = cell_device(cell, gpus, self.snapshot.inventory)
+            found.append(replace(device, consumes=node_consumption(parts)))
+        return tuple(found)
+
+    @cached_property
+    def _instances(self) -> tuple[DraDevice, ...]:
+        """Instances, those of GPUs that are divided already first, then from the end of the order
+        in which whole GPUs are taken.
+        """
+        order = {uuid: i for i, uuid in enumerate(reversed(self._whole))}
+        gpus = sorted(
+            self.gpus.values(),
+            key=lambda gpu: (not mig_instances(gpu), order.get(gpu.uuid, -1), gpu.uuid),
+        )
+        return tuple(each for gpu in gpus for each in self._instances_of(gpu))
+
+    def _instances_of(self, gpu: Gpu) -> Iterator[DraDevice]:
+        on_demand = self._dividable.get(gpu.uuid)
+        foreign = self._foreign(gpu)
+        ids = {each.id for each in foreign}
+        inventory = self.snapshot.inventory
+        for instance in mig_instances(gpu):
+            if instance.gpu_instance in ids:
+                yield instance_device(instance, inventory)
+        if on_demand is not None:
+            for device in new_instances(gpu, on_demand, inventory, foreign):
+                subject = device.subject
+                size = subject.placement.size if isinstance(subject, NewInstance) else 0
+                yield replace(
+                    device,
+                    consumes={**device.consumes, **self._of_node({gpu.uuid: size})},
+                )
+
+    def _foreign(self, gpu: Gpu) -> tuple[GpuInstance, ...]:
+        ours = {
+            (each.profile, each.placement.start): each
+            for each in self.claimed.devices.values()
+            if isinstance(each, NewInstance) and each.gpu == gpu.uuid
+        }
+        return foreign_instances(gpu, ours)
+
+    def _consumed_whole(self, gpu: Gpu) -> Mapping[str, Mapping[str, int]]:
+        own = {}
+        if (on_demand := self._dividable.get(gpu.uuid)) is not None:
+            own[counter_set_name(gpu.uuid)] = counter_set(gpu, on_demand, ()).counters
+        return {**own, **self._of_node({gpu.uuid: self._parts(gpu)})}
+
+    def _of_node(self, parts: Mapping[str, int]) -> Mapping[str, Mapping[str, int]]:
+        in_cells = {uuid for cell in self._cells for uuid in cell.gpus}
+        mine = {uuid: n for uuid, n in parts.items() if uuid in in_cells}
+        return node_consumption(mine) if mine else {}
+
+    def _parts(self, gpu: Gpu) -> int:
+        """Return into how many parts a GPU can be divided, as cells count."""
+        on_demand = self._dividable.get(gpu.uuid)
+        return 1 if on_demand is None else table_of(on_demand.profiles).axis
+
+    def _counter_sets(self, listed: Iterable[DraDevice]) -> tuple[CounterSet, ...]:
+        used = {name for each in listed for name in each.consumes}
+        sets = [
+            counter_set(self.gpus[uuid], each, self._foreign(self.gpus[uuid]))
+            for uuid, each in sorted(self._dividable.items())
+        ]
+        in_cells = {uuid for cell in self._cells for uuid in cell.gpus}
+        if in_cells:
+            whole = {uuid: self._parts(self.gpus[uuid]) for uuid in sorted(in_cells)}
+            sets.append(node_counters(whole))
+        return tuple(each for each in sets if each.name in used)
+
+    def _judged(self, device: DraDevice) -> DraDevice:
+        why = self._reason(device.subject)
+        return device if why is None else replace(device, taints={UNHEALTHY_TAINT: "true"})
+
+    def _reason(self, subject: Subject) -> str | None:
+        uuids: tuple[str, ...]
+        match subject:
+            case WholeGpus(gpus=uuids):
+                pass
+            case ExistingInstance(uuid=uuid):
+                uuids = (uuid,)
+            case NewInstance(gpu=gpu):
+                uuids = (gpu,)
+            case NicFunction():
+                uuids = ()
+        return next((why for uuid in uuids if (why := self.reason(uuid)) is not None), None)
+
+    def _held(self, subject: Subject) -> str | None:
+        """Return by whom a subject is held through the device plugin."""
+        for uuid in self._in_the_way(subject):
+            for each in self.ledger.pods_with(uuid):
+                return (
+                    f"it is held as {each.resource} by {each.holder or STARTING}, through the"
+                    " device plugin"
+                )
+        return None
+
+    def _in_the_way(self, subject: Subject) -> Iterator[str]:
+        yield from gpus_of(subject)
+        match subject:
+            case WholeGpus(gpus=gpus):
+                yield from (each.uuid for gpu in gpus for each in self._parts_of(gpu))
+            case ExistingInstance(uuid=uuid):
+                yield uuid
+            case NewInstance(gpu=gpu, placement=placement):
+                yield from (
+                    each.uuid for each in self._parts_of(gpu) if each.placement.overlaps(placement)
+                )
+
+    def _parts_of(self, gpu: str) -> Iterator[MigInstance]:
+        return (each for each in self.snapshot.instances.values() if each.parent.uuid == gpu)
 
 
-def subjects(snapshot: Snapshot) -> dict[str, Subject]:
-    """Return what the names of devices stand for, also of those that are not listed now."""
-    return {device_name(gpu.uuid): WholeGpus(gpus=(gpu.uuid,)) for gpu in _offered(snapshot)}
-
-
-def fault(snapshot: Snapshot, ledger: Ledger, subject: Subject) -> str | None:
-    """Return why a subject must not be given, whatever claims have; None where it may."""
+def gpus_of(subject: Subject) -> tuple[str, ...]:
+    """Return the GPUs that a subject is, or is a part of."""
     match subject:
         case WholeGpus(gpus=gpus):
-            faults = (_fault_of_gpu(snapshot, ledger, uuid) for uuid in gpus)
-            return next((each for each in faults if each is not None), None)
-        case _:
-            raise NotImplementedError
+            return gpus
+        case ExistingInstance(gpu=gpu) | NewInstance(gpu=gpu):
+            return (gpu,)
+        case NicFunction():
+            return ()
 
 
 def nvlink_groups(snapshot: Snapshot) -> dict[str, int]:
@@ -68,28 +322,3 @@ def nvlink_groups(snapshot: Snapshot) -> dict[str, int]:
     cliques = dict(zip(model.uuids, model.clique, strict=False))
     sizes = list(cliques.values())
     return {uuid: number for uuid, number in cliques.items() if sizes.count(number) > 1}
-
-
-def _offered(snapshot: Snapshot) -> list[Gpu]:
-    everything = (*snapshot.inventory.gpus, *snapshot.departed)
-    return [gpu for gpu in everything if gpu.name not in DISPLAY_GPUS and not in_mig_mode(gpu)]
-
-
-def _fault_of_gpu(snapshot: Snapshot, ledger: Ledger, uuid: str) -> str | None:
-    if (why := reason(snapshot, uuid)) is not None:
-        return f"it is unhealthy: {why}"
-    for each in ledger.pods_with(uuid):
-        holder = each.holder or "a pod that is being started"
-        return f"it is held as {each.resource} by {holder}, through the device plugin"
-    return None
-
-
-def _held_otherwise(uuid: str, snapshot: Snapshot, ledger: Ledger) -> bool:
-    parts = (each.uuid for each in snapshot.instances.values() if each.parent.uuid == uuid)
-    return any(ledger.pods_with(each) for each in (uuid, *parts))
-
-
-def _device(gpu: Gpu, snapshot: Snapshot, group: int | None) -> DraDevice:
-    device = gpu_device(gpu, snapshot.inventory, nvlink_group=group)
-    why = reason(snapshot, gpu.uuid)
-    return device if why is None else replace(device, taints={UNHEALTHY_TAINT: "true"})

@@ -12,6 +12,7 @@ from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig_instance import Device, MigInstance, mig_instances
 from agent.planning.catalog import Catalog, build_catalog
+from agent.planning.dra_doors import dra_gpus
 from agent.planning.health import Health
 from agent.planning.mps import NOTHING_SERVED, Served
 from agent.planning.placement import PlacementTable
@@ -139,9 +140,16 @@ def _with_catalog(snapshot: Snapshot) -> Snapshot:
             destroyed=snapshot.destroyed,
             changing=snapshot.changing,
             served=snapshot.served,
-            through_dra=snapshot.config.plumbline.mode is Mode.DRA,
+            through_dra=_through_dra(snapshot),
         ),
     )
+
+
+def _through_dra(snapshot: Snapshot) -> frozenset[str] | None:
+    plumbline = snapshot.config.plumbline
+    if plumbline.mode is Mode.DEVICE_PLUGIN:
+        return None
+    return dra_gpus(plumbline, (*snapshot.inventory.gpus, *snapshot.departed))
 
 
 def _instances(gpus: Iterable[Gpu]) -> Mapping[str, MigInstance]:

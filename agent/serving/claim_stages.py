@@ -15,7 +15,7 @@ class Stage(Protocol):
         """Do it; return the claim with what has become known by that.
 
         ``document`` is the claim's object. Raises PlumblineError; what was done by then is undone
-        by ``release``.
+        by ``release``, which is given the claim as it was written down last.
         """
         ...
 

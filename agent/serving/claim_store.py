@@ -14,7 +14,7 @@ import msgspec
 
 from agent.model.errors import HardwareError
 from agent.model.machine import Machine
-from agent.partition.written import forget, read_files, write_down
+from agent.partition.written import forget, read_file, read_files, write_down
 
 _VERSION = 2
 _SUFFIX = ".json"
@@ -102,6 +102,17 @@ class ClaimStore:
             except (msgspec.DecodeError, ValueError) as error:
                 faults.append(f"{self._folder / name}: {error}")
         return tuple(claims), tuple(faults)
+
+    def find(self, uid: str) -> StoredClaim | None:
+        """Return what is written down of a claim; None where that is nothing, or unreadable.
+
+        Raises HardwareError.
+        """
+        content = read_file(self._path(uid))
+        try:
+            return None if content is None else _decoded(content)
+        except (msgspec.DecodeError, ValueError):
+            return None
 
     def write(self, claim: StoredClaim) -> None:
         """Write a claim down, on the disk. Raises HardwareError."""

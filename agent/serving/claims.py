@@ -14,18 +14,13 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from agent.model.errors import ClaimError, PlumblineError, describe
-from agent.planning.claims import AllocatedClaim, Result, read_claim
-from agent.planning.dra_devices import (
-    ExistingInstance,
-    NewInstance,
-    NicFunction,
-    Subject,
-    WholeGpus,
-)
+from agent.planning.claims import AllocatedClaim, read_claim
+from agent.planning.dra_devices import Subject
 from agent.serving.claim_conflicts import conflict
 from agent.serving.claim_specs import ClaimSpecs, claim_device
 from agent.serving.claim_stages import Stage
-from agent.serving.claim_store import ClaimStore, Place, StoredClaim, StoredDevice
+from agent.serving.claim_store import ClaimStore, StoredClaim
+from agent.serving.claim_subjects import stored_device, subject_of
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef, Prepared, PreparedDevice, Refused, Released
 
@@ -112,9 +107,13 @@ class Claims:
         return held
 
     @property
-    def allocated(self) -> frozenset[str]:
-        """Return the names of devices that claims have."""
-        return frozenset(d.device for claim in self._claims.values() for d in claim.devices)
+    def allocated(self) -> Mapping[str, Subject]:
+        """Return the devices that claims have, by name."""
+        return {
+            each.device: subject_of(each)
+            for claim in self._claims.values()
+            for each in claim.devices
+        }
 
     @property
     def known(self) -> tuple[StoredClaim, ...]:
@@ -177,7 +176,9 @@ class Claims:
         try:
             completed = await self._carried_out(begun, document)
         except BaseException:
-            await self._undo(self._claims[ref.uid])
+            # A part that failed may have written down more than it returned.
+            written = await self._in_thread(self._store.find, ref.uid)
+            await self._undo(written or self._claims[ref.uid])
             raise
         logs.event(
             "claim_prepared",
@@ -239,7 +240,7 @@ class Claims:
             if subject is None:
                 there = ", ".join(subjects) or "none"
                 raise ClaimError(f"this node has no device {result.device}; it has {there}")
-            device = _stored(result, subject)
+            device = stored_device(result, subject)
             if (other := conflict(device, others)) is not None:
                 raise ClaimError(f"{result.device} is claimed by {other}")
             if not result.admin and (fault := self._offers.fault(subject)) is not None:
@@ -270,29 +271,3 @@ class Claims:
                 for each in claim.devices
             )
         )
-
-
-def _stored(result: Result, subject: Subject) -> StoredDevice:
-    gpus: tuple[str, ...]
-    uuids: tuple[str, ...]
-    place = None
-    match subject:
-        case WholeGpus():
-            gpus = uuids = subject.gpus
-        case ExistingInstance():
-            gpus, uuids = (subject.gpu,), (subject.uuid,)
-        case NewInstance(placement=at):
-            gpus, uuids = (subject.gpu,), ()
-            place = Place(profile=subject.profile, start=at.start, size=at.size)
-        case NicFunction():
-            gpus, uuids = (), (subject.address,)
-    return StoredDevice(
-        request=result.request,
-        pool=result.pool,
-        device=result.device,
-        gpus=gpus,
-        uuids=uuids,
-        place=place,
-        admin=result.admin,
-        share_id=result.share_id,
-    )

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agent.ledger.ledger import Ledger
 from agent.model.errors import ClaimError, HardwareError
-from agent.planning import cdi, pool
+from agent.planning import cdi
 from agent.planning.dra_devices import Subject
-from agent.planning.snapshot import Snapshot
+from agent.planning.pool import GpuPool
 from agent.serving.claim_store import StoredDevice
 
 
 class GpuOffers:
     """Answers from what is known of the node at the moment."""
 
-    def __init__(self, state: Callable[[], tuple[Snapshot | None, Ledger]]) -> None:
-        """``state`` returns what is known of the node, and who holds what."""
-        self._state = state
+    def __init__(self, pool: Callable[[], GpuPool | None]) -> None:
+        """``pool`` returns what there is to give; None while that is not known."""
+        self._pool = pool
 
     def subjects(self) -> Mapping[str, Subject]:
         """Return what the names of devices stand for. Raises ClaimError while that is not known."""
-        return pool.subjects(self._snapshot())
+        return self._known().subjects
 
     def fault(self, subject: Subject) -> str | None:
         """Return why a subject must not be given, whatever claims have; None where it may."""
-        return pool.fault(self._snapshot(), self._state()[1], subject)
+        return self._known().fault(subject)
 
     def nodes(self, device: StoredDevice) -> tuple[str, ...]:
         """Return the device nodes of a device. Raises HardwareError, ClaimError."""
-        snapshot = self._snapshot()
+        snapshot = self._known().snapshot
         found: list[str] = []
         for uuid in device.uuids:
             there = snapshot.device(uuid)
@@ -43,14 +42,14 @@ class GpuOffers:
 
     def around(self) -> cdi.Surroundings:
         """Return what every container with a GPU gets. Raises ClaimError."""
-        snapshot = self._snapshot()
+        snapshot = self._known().snapshot
         return cdi.Surroundings(
             control_nodes=snapshot.inventory.control_nodes,
             dev_root=cdi.Root(host=snapshot.config.flags.dev_root),
         )
 
-    def _snapshot(self) -> Snapshot:
-        snapshot, _ = self._state()
-        if snapshot is None:
+    def _known(self) -> GpuPool:
+        pool = self._pool()
+        if pool is None:
             raise ClaimError("the node's GPUs have not been read yet")
-        return snapshot
+        return pool

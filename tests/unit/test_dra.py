@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from builders import gpu, inventory, numa, pairs_by_node
 
-from agent.config.own import Mode, Plumbline
+from agent.config.gpu_names import GpuNames
+from agent.config.own import Dra, Mode, Plumbline
 from agent.config.schema import Config
 from agent.config.sharing import Sharing, TimeSlicedResource, TimeSlicing
 from agent.daemon.dividing import STARTING, held_by
@@ -15,10 +16,10 @@ from agent.ledger.ledger import Account, Allocation, Ledger
 from agent.model.errors import ClaimError, ClusterError
 from agent.model.inventory import Fabric, PciAddress, PciPosition
 from agent.planning.claims import read_claim
-from agent.planning.dra_devices import Version, gpu_device
+from agent.planning.dra_devices import Version, WholeGpus, gpu_device
 from agent.planning.dra_order import listed_order
 from agent.planning.health import Health
-from agent.planning.pool import pool_offering
+from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import build_snapshot
 from agent.planning.strategy import GPU_RESOURCE
 from agent.serving.claim_specs import ClaimSpecs
@@ -113,7 +114,14 @@ def test_what_is_held_through_the_device_plugin_is_not_offered_and_what_is_claim
             for i in (2, 3)
         )
     )
-    devices = pool_offering(snapshot(**{"GPU-5": "Xid 79"}), held, {"GPU-3": "default/c"}).devices
+    pool = GpuPool(
+        snapshot=snapshot(**{"GPU-5": "Xid 79"}),
+        ledger=held,
+        claimed=Claimed(
+            uuids={"GPU-3": "default/c"}, devices={"gpu-3": WholeGpus(gpus=("GPU-3",))}
+        ),
+    )
+    devices = pool.offering.devices
 
     names = {each.name for each in devices}
     assert names == {f"gpu-{i}" for i in (0, 1, 3, 4, 5, 6, 7)}
@@ -136,13 +144,17 @@ def test_what_a_claim_has_is_held_by_it_whoever_asks():
 
 @pytest.mark.parametrize("mode", Mode)
 def test_the_device_plugin_does_not_offer_what_a_claim_has(mode):
+    offers = {Mode.DEVICE_PLUGIN: range(8), Mode.DRA: (), Mode.SPLIT: range(4)}
+    through_dra = Dra(gpus=GpuNames(index=(4, 5, 6, 7)))
     turns = TimeSlicing(resources=(TimeSlicedResource(name="gpu", replicas=2),))
     for sharing in (Sharing(), Sharing(time_slicing=turns)):
-        config = Config(plumbline=Plumbline(mode=mode), sharing=sharing)
+        config = Config(plumbline=Plumbline(mode=mode, dra=through_dra), sharing=sharing)
         seen = build_snapshot(config, node(), Health(), previous=None)
         found = seen.with_state(Health(), Ledger().with_claims({"GPU-2": "default/c"})).catalog
 
-        assert set(found.resources) == ({GPU_RESOURCE} if mode is Mode.DEVICE_PLUGIN else set())
+        assert set(found.resources) == ({GPU_RESOURCE} if offers[mode] else set())
+        listed = {each.gpu for each in found.resources.get(GPU_RESOURCE, ())}
+        assert listed == {f"GPU-{i}" for i in offers[mode]}
         held = [each for each in found.resources.get(GPU_RESOURCE, ()) if each.gpu == "GPU-2"]
         assert not any(each.healthy for each in held)
 
@@ -199,7 +211,7 @@ class Bench:
 
     def started(self):
         """Another process on the same node."""
-        offers = GpuOffers(lambda: (self.seen, self.ledger))
+        offers = GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=self.ledger))
         return Claims(
             ClaimStore(self.folder / "claims"),
             home=Home(driver=DRIVER, pool=POOL, boot=self.boot),
