@@ -35,18 +35,13 @@ def held_by_claims(node: Machine) -> dict[str, str]:
 
     Raises HardwareError for what cannot be read: what that claim has is not known.
     """
-    from agent.serving.claim_store import ClaimStore, claims_folder  # noqa: PLC0415
+    from agent.serving.claim_folder import claims_folder  # noqa: PLC0415
+    from agent.serving.claim_store import ClaimStore, held_uuids  # noqa: PLC0415
 
     claims, faults = ClaimStore(claims_folder(node)).read()
     if faults:
         raise HardwareError(f"{'; '.join(faults)}; nobody knows which GPUs that claim has")
-    return {
-        uuid: str(claim)
-        for claim in claims
-        for device in claim.devices
-        for uuid in device.uuids
-        if not device.admin
-    }
+    return held_uuids(claims)
 
 
 def held_by_pods(kubelet_dir: Path | None) -> dict[str, tuple[str, ...]]:

@@ -25,9 +25,10 @@ from agent.planning.dra_mig import OnDemand
 from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import Snapshot
 from agent.planning.strategy import in_mig_mode
+from agent.serving.claim_folder import claims_folder
 from agent.serving.claim_instances import ClaimInstances
 from agent.serving.claim_specs import ClaimSpecs
-from agent.serving.claim_store import ClaimStore, claims_folder
+from agent.serving.claim_store import ClaimStore
 from agent.serving.claims import Claims, Home
 from agent.serving.gpu_offers import GpuOffers
 from agent.telemetry import logs
@@ -70,6 +71,7 @@ class Dra:
         self._news = Pulse()
         self._on_demand: Mapping[str, OnDemand] = {}
         self._boards_of: frozenset[str] = frozenset()
+        self._taken_in = False
         store = ClaimStore(claims_folder(machine))
         offers = GpuOffers(self._pool)
         self._claims = Claims(
@@ -119,9 +121,11 @@ class Dra:
         return self._claims
 
     async def take_in(self) -> None:
-        """Take in what an earlier instance prepared."""
-        await self._claims.load()
-        self._claimed(self._claims.held)
+        """Take in what an earlier instance prepared, once."""
+        if not self._taken_in:
+            await self._claims.load()
+            self._taken_in = True
+            self._claimed(self._claims.held)
 
     async def run(self) -> None:
         """Serve, for ever."""

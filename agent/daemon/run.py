@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ import msgspec
 from agent import VERSION
 from agent.config import flags
 from agent.config.flags import Resolved
-from agent.config.own import Mode
+from agent.config.own import Mode as ServingMode
 from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
@@ -32,10 +31,12 @@ from agent.discovery.library import simulated_machine
 from agent.ledger.ledger import Account
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
+from agent.planning.dra_doors import waiting_for
 from agent.planning.snapshot import Snapshot
 from agent.serving.afterwards import Afterwards
 from agent.serving.backend import SnapshotBackend, offered_devices
 from agent.serving.cdi import publish_specs
+from agent.serving.claim_folder import claims_folder, has_claims
 from agent.serving.decisions import Decisions
 from agent.serving.holders import Holders
 from agent.serving.inquiries import Inquiries
@@ -48,6 +49,13 @@ from deviceplugin.plugins import DevicePlugins
 if TYPE_CHECKING:
     from agent.daemon.cluster_link import ClusterLink
     from agent.daemon.dra import Dra
+    from agent.serving.claim_store import StoredClaim
+
+
+_NEEDS_SERVER = (
+    "needs the API server and this node's name; give --node-name (NODE_NAME), and outside of a pod"
+    " --kubeconfig"
+)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -113,7 +121,8 @@ class Daemon:
             observer=LogObserver(restarted=self._node.kubelet_restarted),
         )
         self._sharing = SharedGpus(self._machine, resolved.config.flags, node=self._node)
-        self._dra = dra = self._second_door()
+        self._claims_wanted = asyncio.Event()
+        self._dra = self._second_door(resolved)
         self._windows = Windows(
             resolved.config.plumbline,
             Inquiries(
@@ -121,7 +130,7 @@ class Daemon:
                 catch_up=self._afterwards.catch_up,
                 slice_fault=self._sharing.slice_fault,
                 mps_pid=self._sharing.mps_pid,
-                claims=None if dra is None else lambda: dra.claims.known,
+                claims=self._known_claims,
             ),
             state=lambda: (self._node.snapshot, self._node.ledger),
             path=self._machine.path,
@@ -139,32 +148,41 @@ class Daemon:
         if self._cluster is None:
             self._orders.labelled(None)
         self._held: frozenset[str] = frozenset()
+        self._waiting: Mapping[str, str] = {}
         self._stop = asyncio.Event()
 
-    def _second_door(self) -> Dra | None:
-        """Return what serves DRA, where the configuration wants it. Raises ConfigError."""
-        options = self._resolved.options
-        if self._resolved.config.plumbline.mode is not Mode.DRA:
+    def _second_door(self, resolved: Resolved) -> Dra | None:
+        """Return what serves DRA, where the configuration wants it, or claims are left from when
+        it did. Raises ConfigError.
+        """
+        mode = resolved.config.plumbline.mode
+        if mode is ServingMode.DEVICE_PLUGIN and not has_claims(self._machine):
             return None
         from agent.cluster.access import find_access  # noqa: PLC0415
         from agent.daemon.dra import Dra  # noqa: PLC0415
 
+        options = resolved.options
         access = find_access(options.kubeconfig, os.environ)
         if options.node_name is None or access is None:
-            raise ConfigError(
-                "plumbline.mode dra needs the API server and this node's name; give --node-name"
-                " (NODE_NAME), and outside of a pod --kubeconfig"
-            )
+            if mode is ServingMode.DEVICE_PLUGIN:
+                # What they have is held; see _take_in.
+                logs.error("claims_not_served", reason=_NEEDS_SERVER, doing="holding their GPUs")
+                return None
+            raise ConfigError(f"plumbline.mode {mode.value} {_NEEDS_SERVER}")
+        self._claims_wanted.set()
         return Dra(
             self._machine,
             access,
             options.node_name,
             kubelet_dir=Path(options.kubelet_dir).parent,
-            spec_dir=self._resolved.config.plumbline.cdi.spec_dir,
+            spec_dir=resolved.config.plumbline.cdi.spec_dir,
             state=lambda: (self._node.snapshot, self._node.ledger),
             claimed=self._node.claimed,
             look=self._node.refresh,
         )
+
+    def _known_claims(self) -> Sequence[StoredClaim] | None:
+        return None if self._dra is None else self._dra.claims.known
 
     @property
     def left_thread_behind(self) -> bool:
@@ -221,14 +239,22 @@ class Daemon:
         await self._plugins.take()
         await self._take_in()
         self._in_charge.set()
-        also = [each.run() for each in (self._cluster, self._dra) if each is not None]
+        also = [self._cluster.run()] if self._cluster else []
         await asyncio.gather(
             self._plugins.run(),
             self._windows.run(),
             self._orders.run(),
             self._sharing.run(),
+            self._serve_claims(),
             *also,
         )
+
+    async def _serve_claims(self) -> None:
+        """Serve DRA from when it is wanted, at the start or later."""
+        await self._claims_wanted.wait()
+        if self._dra is not None:
+            await self._dra.take_in()
+            await self._dra.run()
 
     async def _take_in(self) -> None:
         """Take in what an earlier instance left."""
@@ -238,6 +264,8 @@ class Daemon:
         await self._sharing.take_in()
         if self._dra:
             await self._dra.take_in()
+        elif has_claims(self._machine):
+            self._node.claimed(await in_thread(_left_claims, self._machine))
 
     async def _look_after_node(self) -> None:
         try:
@@ -257,14 +285,13 @@ class Daemon:
     def _reload(self, why: str, *, look_anyway: bool) -> None:
         try:
             fresh = flags.reload(self._resolved)
+            self._dra = self._dra or self._second_door(fresh)
         except ConfigError as error:
             logs.error("config_refused", why=why, error=error, doing="keeping the previous one")
             if look_anyway:
                 self._node.refresh()
             return
         changed = fresh.config != self._resolved.config
-        if fresh.config.plumbline.mode is not self._resolved.config.plumbline.mode:
-            fresh = _with_mode(fresh, self._resolved.config.plumbline.mode)
         _configure_logs(fresh)
         logs.event("config_read", why=why, changed=changed)
         self._resolved = fresh
@@ -286,11 +313,23 @@ class Daemon:
             or "none",
             warnings=len(snapshot.inventory.warnings),
         )
+        self._note_doors(snapshot)
         self._plugins.offer(offered_devices(snapshot.catalog))
         self._orders.stirred()
         self._sharing.stirred()
         if self._dra:
             self._dra.stirred()
+
+    def _note_doors(self, snapshot: Snapshot) -> None:
+        gpus = (*snapshot.inventory.gpus, *snapshot.departed)
+        waiting = waiting_for(snapshot.config.plumbline, gpus, snapshot.ledger)
+        if waiting != self._waiting:
+            self._waiting = waiting
+            logs.event(
+                "gpus_wait_for_their_door",
+                mode=snapshot.config.plumbline.mode.value,
+                held=tuple(f"{uuid} by {holder}" for uuid, holder in waiting.items()) or "none",
+            )
 
     def _ordered(self, layout: str | None) -> None:
         self._orders.labelled(layout)
@@ -314,16 +353,14 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, partial(self._reload, "SIGHUP", look_anyway=True))
 
 
-def _with_mode(resolved: Resolved, mode: Mode) -> Resolved:
-    """Return a configuration with the mode that the process was started with."""
-    logs.warning(
-        "mode_changed",
-        mode=resolved.config.plumbline.mode.value,
-        doing=f"staying in mode {mode.value}: another takes a restart of the agent",
-    )
-    plumbline = msgspec.structs.replace(resolved.config.plumbline, mode=mode)
-    config = msgspec.structs.replace(resolved.config, plumbline=plumbline)
-    return replace(resolved, config=config)
+def _left_claims(machine: Machine) -> dict[str, str]:
+    """Return what claims have that were prepared in another mode. Raises HardwareError."""
+    from agent.serving.claim_store import ClaimStore, held_uuids  # noqa: PLC0415
+
+    claims, faults = ClaimStore(claims_folder(machine)).read()
+    for fault in faults:
+        logs.error("claim_unreadable", error=fault, doing="leaving it as it is")
+    return held_uuids(claims)
 
 
 def _configure_logs(resolved: Resolved) -> None:

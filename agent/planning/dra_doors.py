@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.config.own import Mode, Plumbline
+from agent.ledger.ledger import CLAIMED, Ledger
 from agent.model.inventory import Gpu
+from agent.model.mig_instance import whole_and_parts
 from agent.planning.gpu_selection import NamedGpu, select
 
 
@@ -23,6 +25,27 @@ def dra_gpus(config: Plumbline, gpus: Iterable[Gpu]) -> frozenset[str]:
             return frozenset(
                 gpu.uuid for gpu in select(config.dra.gpus, [_named(gpu) for gpu in known])
             )
+
+
+def waiting_for(config: Plumbline, gpus: Iterable[Gpu], ledger: Ledger) -> dict[str, str]:
+    """Return who keeps GPUs from being given through the door that is theirs, by UUID.
+
+    A pod or a claim from before, which has it through the other one until it ends.
+    """
+    known = tuple(gpus)
+    through_dra = dra_gpus(config, known)
+    waiting = {}
+    for gpu in known:
+        held = [
+            each
+            for device in whole_and_parts(gpu)
+            for each in ledger.allocations(device.uuid)
+            if (each.resource == CLAIMED) != (gpu.uuid in through_dra)
+        ]
+        if held:
+            kind = "claim" if held[0].resource == CLAIMED else "pod"
+            waiting[gpu.uuid] = f"{kind} {held[0].holder or 'that is being started'}"
+    return waiting
 
 
 def _named(gpu: Gpu) -> NamedGpu:

@@ -7,22 +7,17 @@ GPUs: names and numbers may mean other GPUs later. Blocking: call it from a work
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from agent.model.errors import HardwareError
-from agent.model.machine import Machine
 from agent.partition.written import forget, read_file, read_files, write_down
 
 _VERSION = 2
 _SUFFIX = ".json"
-
-
-def claims_folder(machine: Machine) -> Path:
-    """Return where the claims of a node are written down."""
-    return machine.path("/var/lib/plumbline/claims")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +70,16 @@ class StoredClaim(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         """Name it as people do."""
         return f"{self.namespace}/{self.name}"
+
+
+def held_uuids(claims: Iterable[StoredClaim]) -> dict[str, str]:
+    """Return which claims have what to themselves: their names, by UUID."""
+    held: dict[str, str] = {}
+    for claim in claims:
+        for device in claim.devices:
+            for uuid in () if device.admin else device.uuids:
+                held[uuid] = f"{held[uuid]}, {claim}" if uuid in held else str(claim)
+    return held
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from agent.planning.dra_devices import Subject
 from agent.serving.claim_conflicts import conflict
 from agent.serving.claim_specs import ClaimSpecs, claim_device
 from agent.serving.claim_stages import Stage
-from agent.serving.claim_store import ClaimStore, StoredClaim
+from agent.serving.claim_store import ClaimStore, StoredClaim, held_uuids
 from agent.serving.claim_subjects import stored_device, subject_of
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef, Prepared, PreparedDevice, Refused, Released
@@ -99,12 +99,7 @@ class Claims:
     @property
     def held(self) -> Mapping[str, str]:
         """Return which claims have what to themselves: names by UUID."""
-        held: dict[str, str] = {}
-        for claim in self._claims.values():
-            for device in claim.devices:
-                for uuid in () if device.admin else device.uuids:
-                    held[uuid] = f"{held[uuid]}, {claim}" if uuid in held else str(claim)
-        return held
+        return held_uuids(self._claims.values())
 
     @property
     def allocated(self) -> Mapping[str, Subject]:

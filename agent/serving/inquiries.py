@@ -27,7 +27,7 @@ class Inquiries:
     """Called first, so that nothing decided is missing."""
     slice_fault: Callable[[str], str | None] = lambda _: None
     """Returns why the time slice of a GPU is not in force, by its UUID."""
-    claims: Callable[[], Sequence[StoredClaim]] | None = None
+    claims: Callable[[], Sequence[StoredClaim] | None] = lambda: None
     """Returns the claims of this node; None where none are served."""
     mps_pid: Callable[[str], int | None] = lambda _: None
     """Returns which process the MPS daemon of a set is, by the set's name."""
@@ -49,9 +49,10 @@ class Inquiries:
             case "sharing":
                 return self._sharing(snapshot, ledger)
             case "claims":
-                if self.claims is None:
+                claims = self.claims()
+                if claims is None:
                     raise ConfigError("no claims are served here: plumbline.mode is device-plugin")
-                return msgspec.to_builtins(self.claims())
+                return msgspec.to_builtins(claims)
             case other:
                 raise ConfigError(
                     f"ask is {other!r}; what can be asked is claims, decisions, node, sharing"

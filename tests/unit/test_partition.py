@@ -27,7 +27,8 @@ from agent.partition.journal import journals as found
 from agent.partition.locks import locked
 from agent.partition.nodes import make_nodes
 from agent.partition.recovery import unfinished
-from agent.serving.claim_store import ClaimStore, StoredClaim, StoredDevice, claims_folder
+from agent.serving.claim_folder import claims_folder
+from agent.serving.claim_store import ClaimStore, StoredClaim, StoredDevice
 from agent.simulation import machines
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")

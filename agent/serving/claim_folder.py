@@ -1,0 +1,18 @@
+"""Where claims are written down; apart, so that a node without claims loads no more than this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.model.machine import Machine
+
+
+def claims_folder(machine: Machine) -> Path:
+    """Return where the claims of a node are written down."""
+    return machine.path("/var/lib/plumbline/claims")
+
+
+def has_claims(machine: Machine) -> bool:
+    """Return True when a claim is written down."""
+    folder = claims_folder(machine)
+    return folder.is_dir() and any(folder.iterdir())
