@@ -45,6 +45,9 @@ FOLLOW_FRESH_S, FRESH_S, FRESH_GRANT_S = 0.1, 5.0, 1.0
 # While pods hold GPUs, so that those that ended count as free where the kubelet does not
 # offer them.
 FOLLOW_HELD_S = 10.0
+# How long a GPU that had left must answer again until it is trusted: one that comes and goes must
+# not be given to a pod each time.
+STEADY_S = 10.0
 # How long the end waits for the driver to let go.
 CLOSE_S = 1.2
 
@@ -95,6 +98,7 @@ class Node:
         """What has been changing since the last look began, also what is no more."""
         self._served = NOTHING_SERVED
         self._unplaced: list[XidEvent] = []
+        self._returning: dict[str, asyncio.TimerHandle] = {}
         self._settling = False
         self._stirred = asyncio.Event()
         self._fresh_until_s = 0.0
@@ -256,6 +260,27 @@ class Node:
                 logs.warning("xid_unattributed", xid=event.xid, reason="its instance is no more")
             self._mark(struck, event.xid)
 
+    def _note_returns(self) -> None:
+        """Begin to trust GPUs that had left and answer again; forget those that left once more."""
+        if self.snapshot is None:
+            return
+        present = {gpu.uuid for gpu in self.snapshot.inventory.gpus}
+        for uuid in self._returning.keys() - present:
+            self._returning.pop(uuid).cancel()
+        loop = asyncio.get_running_loop()
+        for uuid in (self._health.absent & present) - self._returning.keys():
+            logs.event("gpu_back", gpu=uuid, trusted_in_s=STEADY_S)
+            self._returning[uuid] = loop.call_later(STEADY_S, self._trust, uuid)
+
+    def _trust(self, uuid: str) -> None:
+        del self._returning[uuid]
+        instances = self.snapshot.instances.values() if self.snapshot else ()
+        parts = [each.uuid for each in instances if each.parent.uuid == uuid]
+        health = self._health.back(uuid, parts)
+        if health is not self._health:
+            logs.event("gpu_trusted", gpu=uuid)
+        self._apply(health)
+
     def _note_failure(self, error: Exception, failures: int) -> None:
         what = describe(error)
         logs.error("look_failed", error=what, failures=failures, keeping=self._generation())
@@ -337,6 +362,7 @@ class Node:
             ready.with_state(self._health, self.ledger, changing=changing, served=self._served)
         )
         self._place_xids()
+        self._note_returns()
         if changing.keys() - self._changing.keys():
             self.refresh()
 
@@ -444,7 +470,7 @@ def _with_sharing_that_fits(ready: Snapshot, previous: Snapshot | None) -> Snaps
 def _merged(now: Health, found: Health) -> Health:
     """Return what is known now, with what a look found; the look speaks for the driver."""
     for uuid, reason in found.unhealthy.items():
-        now = now.marked(uuid, reason)
+        now = now.gone(uuid, reason) if uuid in found.absent else now.marked(uuid, reason)
     return now.with_driver_fault(found.driver_fault)
 
 

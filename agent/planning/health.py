@@ -1,14 +1,18 @@
 """Which GPUs may be handed out, and why not: a pure fold over what was observed.
 
-A mark on a GPU stays until the process restarts. Recovery and a policy per kind of fault will
-be further transitions of this same value. A fault of the driver as a whole ends with it.
+A mark on a GPU stays until the process restarts, unless the GPU had left and came back: the
+driver has started it anew by then, and whatever was wrong with it before says nothing any more.
+A fault of the driver as a whole ends with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +20,10 @@ class Health:
     """The GPUs and MigInstances that must not be handed out, by UUID, each with the reason."""
 
     unhealthy: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    xids: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """The Xid of those that are marked because of one."""
+    absent: frozenset[str] = frozenset()
+    """GPUs that left, and have not been back for long enough to be trusted."""
     driver_fault: str | None = None
     """Why no GPU can be used at all, while that is so."""
 
@@ -31,10 +39,35 @@ class Health:
         """Return the health after an Xid event; an ignored code changes nothing."""
         if xid in ignored:
             return self
-        return self.marked(uuid, f"Xid {xid}")
+        marked = self.marked(uuid, f"Xid {xid}")
+        if uuid not in self.xids:
+            marked = replace(marked, xids=MappingProxyType({**self.xids, uuid: xid}))
+        # One that is back and fails again is not forgiven for having left.
+        return replace(marked, absent=self.absent - {uuid}) if uuid in self.absent else marked
 
     def marked(self, uuid: str, reason: str) -> Health:
         """Return the health with one device marked; the first reason stands."""
         if uuid in self.unhealthy:
             return self
         return replace(self, unhealthy=MappingProxyType({**self.unhealthy, uuid: reason}))
+
+    def gone(self, uuid: str, reason: str) -> Health:
+        """Return the health after a GPU has left."""
+        marked = self.marked(uuid, reason)
+        return marked if uuid in self.absent else replace(marked, absent=self.absent | {uuid})
+
+    def back(self, gpu: str, parts: Iterable[str]) -> Health:
+        """Return the health once a GPU that had left is trusted again, with what is part of it."""
+        if gpu not in self.absent:
+            return self
+        well = {gpu, *parts}
+        return replace(
+            self,
+            unhealthy=_without(self.unhealthy, well),
+            xids=_without(self.xids, well),
+            absent=self.absent - well,
+        )
+
+
+def _without(marks: Mapping[str, T], uuids: Container[str]) -> Mapping[str, T]:
+    return MappingProxyType({uuid: each for uuid, each in marks.items() if uuid not in uuids})

@@ -45,6 +45,9 @@ from agent.planning.mig_room import table_of
 from agent.planning.snapshot import Snapshot
 from agent.planning.strategy import DISPLAY_GPUS, in_mig_mode
 
+# The first two are NVIDIA's, which claims may tolerate.
+XID_TAINT = "gpu.nvidia.com/xid"
+LOST_TAINT = "gpu.nvidia.com/gpu-lost"
 UNHEALTHY_TAINT = "gpu.nvidia.com/unhealthy"
 STARTING = "a pod that is being started"
 
@@ -263,21 +266,30 @@ class GpuPool:
         return tuple(each for each in sets if each.name in used)
 
     def _judged(self, device: DraDevice) -> DraDevice:
-        why = self._reason(device.subject)
-        return device if why is None else replace(device, taints={UNHEALTHY_TAINT: "true"})
+        taints: dict[str, str] = {}
+        for uuid in _looked_at(device.subject):
+            taints |= self._taints(uuid)
+        return replace(device, taints=taints) if taints else device
+
+    def _taints(self, uuid: str) -> dict[str, str]:
+        """Return what is wrong with a GPU or a MigInstance as taints."""
+        if self.reason(uuid) is None:
+            return {}
+        snapshot = self.snapshot
+        instance = snapshot.instances.get(uuid)
+        both = {uuid, instance.parent.uuid if instance else uuid}
+        xids = [snapshot.health.xids[each] for each in both if each in snapshot.health.xids]
+        lost = any(
+            snapshot.inventory.gpu(each) is None for each in both - snapshot.instances.keys()
+        )
+        taints = {XID_TAINT: str(max(xids))} if xids else {}
+        if lost:
+            taints[LOST_TAINT] = "true"
+        return taints or {UNHEALTHY_TAINT: "true"}
 
     def _reason(self, subject: Subject) -> str | None:
-        uuids: tuple[str, ...]
-        match subject:
-            case WholeGpus(gpus=uuids):
-                pass
-            case ExistingInstance(uuid=uuid):
-                uuids = (uuid,)
-            case NewInstance(gpu=gpu):
-                uuids = (gpu,)
-            case NicFunction():
-                uuids = ()
-        return next((why for uuid in uuids if (why := self.reason(uuid)) is not None), None)
+        found = (self.reason(uuid) for uuid in _looked_at(subject))
+        return next((why for why in found if why is not None), None)
 
     def _held(self, subject: Subject) -> str | None:
         """Return by whom a subject is held through the device plugin."""
@@ -303,6 +315,11 @@ class GpuPool:
 
     def _parts_of(self, gpu: str) -> Iterator[MigInstance]:
         return (each for each in self.snapshot.instances.values() if each.parent.uuid == gpu)
+
+
+def _looked_at(subject: Subject) -> tuple[str, ...]:
+    """Return whose health decides: GPUs, or a MigInstance with its GPU."""
+    return (subject.uuid,) if isinstance(subject, ExistingInstance) else gpus_of(subject)
 
 
 def gpus_of(subject: Subject) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def build_snapshot(
     seen = (*previous.inventory.gpus, *previous.departed) if previous else ()
     departed = tuple(gpu for gpu in seen if gpu.uuid not in present)
     for gpu in departed:
-        health = health.marked(gpu.uuid, _absence(gpu, inventory))
+        health = health.gone(gpu.uuid, _absence(gpu, inventory))
     instances = _instances((*inventory.gpus, *departed))
     same = previous is not None and previous.inventory == inventory
     bare = Snapshot(

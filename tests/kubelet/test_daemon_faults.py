@@ -29,6 +29,31 @@ async def test_a_gpu_that_comes_and_goes_during_looks_ends_nothing():
         assert {i for i in range(7) if not devices[node.uuid(i)].healthy} == {2}
 
 
+STEADY_SOON = """
+from agent.daemon import node
+
+node.STEADY_S = 0.3
+"""
+
+
+async def test_a_gpu_that_left_is_trusted_again_once_it_has_been_back_for_a_while():
+    async with simulated_node() as node:
+        await node.serving(before=STEADY_SOON)
+        # Its last word, and it is gone.
+        machines.inject_xid(node.machine, "7", 79)
+        assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(7)}
+        machines.lose(node.machine, "7", silently=True)
+        async with asyncio.timeout(SOON_S):
+            while "gpus=7" not in node.log.read_text():  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.05)
+        machines.restore(node.machine, "7")
+
+        await node.kubelet.devices(GPU, lambda now: now[node.uuid(7)].healthy, timeout_s=SOON_S)
+        # What strikes one that stays is not forgotten.
+        machines.inject_xid(node.machine, "2", 79)
+        assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(2)}
+
+
 LOST_BETWEEN = """
 from agent.discovery import gpus
 from agent.simulation import machines

@@ -1,0 +1,31 @@
+"""Marks on devices: what comes, what stays, and what goes."""
+
+from agent.planning.health import Health
+
+
+def test_a_gpu_that_left_and_is_back_has_nothing_wrong_any_more_nor_have_its_parts():
+    ill = Health().after_xid("GPU-1", 79, ()).marked("MIG-1", "Xid 43").gone("GPU-1", "lost")
+
+    assert ill.reason("GPU-1") == "Xid 79"
+    assert ill.xids == {"GPU-1": 79}
+    well = ill.marked("GPU-2", "Xid 48").back("GPU-1", ["MIG-1"])
+    assert (well.reason("GPU-1"), well.reason("MIG-1")) == (None, None)
+    assert well.reason("GPU-2") == "Xid 48"
+    assert not well.xids
+    assert not well.absent
+
+
+def test_a_gpu_that_fails_again_when_it_is_back_is_not_trusted():
+    ill = Health().gone("GPU-1", "lost").after_xid("GPU-1", 48, ())
+
+    assert ill.back("GPU-1", ()) is ill
+    assert ill.reason("GPU-1") == "lost"
+    assert ill.xids == {"GPU-1": 48}
+
+
+def test_what_never_left_is_not_back():
+    ill = Health().after_xid("GPU-1", 79, ())
+
+    assert ill.back("GPU-1", ()) is ill
+    assert ill.after_xid("GPU-1", 48, ()).xids == {"GPU-1": 79}
+    assert ill.after_xid("GPU-2", 31, (31,)) is ill
