@@ -17,7 +17,7 @@ from agent.planning.sockets import sockets_of
 
 DRIVER = "gpu.nvidia.com"
 _VALUE_BYTES = 64
-_STANDARD = "resource.kubernetes.io/"
+STANDARD = "resource.kubernetes.io/"
 _VERSION_PARTS = 3
 
 Value = str | int | bool
@@ -113,10 +113,13 @@ class Offering:
     counter_sets: tuple[CounterSet, ...] = ()
 
 
-def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = None) -> DraDevice:
+def gpu_device(
+    gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = None, rail: int | None = None
+) -> DraDevice:
     """Return a whole GPU as DRA offers it.
 
-    ``nvlink_group`` is a number that GPUs share which NVLink joins all alike.
+    ``nvlink_group`` is a number that GPUs share which NVLink joins all alike, ``rail`` one that
+    GPUs and NICs share which are beside each other.
     """
     position, fabric = gpu.position, gpu.fabric
     # A fabric that ends at the node's own switches has no cluster: NVML tells zeros.
@@ -135,20 +138,24 @@ def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = Non
         "socket": _socket(gpu, inventory),
         "pcieSwitch": position.switch if position else None,
         "nvlinkGroup": nvlink_group,
+        "rail": rail,
         "nvlinkClique": f"{fabric.cluster_uuid}.{fabric.clique_id}" if fabric and joined else None,
-        _STANDARD + "pciBusID": gpu.address,
-        _STANDARD + "pcieRoot": position.root if position else None,
-        _STANDARD + "numaNode": gpu.numa_node,
+        STANDARD + "pciBusID": gpu.address,
+        STANDARD + "pcieRoot": position.root if position else None,
+        STANDARD + "numaNode": gpu.numa_node,
         "numaNode": gpu.numa_node,
     }
     return DraDevice(
         name=device_name(gpu.uuid),
         subject=WholeGpus(gpus=(gpu.uuid,)),
-        attributes={
-            name: value for name, value in facts.items() if value is not None and _fits(value)
-        },
+        attributes=known(facts),
         capacity={"memory": gpu.memory_bytes},
     )
+
+
+def known(facts: Mapping[str, Value | Version | None]) -> dict[str, Value | Version]:
+    """Return the attributes that can be published: those that are known and not too long."""
+    return {name: value for name, value in facts.items() if value is not None and _fits(value)}
 
 
 def device_name(uuid: str) -> str:

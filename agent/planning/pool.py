@@ -90,6 +90,7 @@ def _held_otherwise(uuid: str, snapshot: Snapshot, ledger: Ledger) -> bool:
 
 
 def _device(gpu: Gpu, snapshot: Snapshot, group: int | None) -> DraDevice:
-    device = gpu_device(gpu, snapshot.inventory, nvlink_group=group)
+    rail = snapshot.rails.gpus.get(gpu.uuid)
+    device = gpu_device(gpu, snapshot.inventory, nvlink_group=group, rail=rail)
     why = reason(snapshot, gpu.uuid)
     return device if why is None else replace(device, taints={UNHEALTHY_TAINT: "true"})
