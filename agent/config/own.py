@@ -153,6 +153,8 @@ class Dra(Section, frozen=True, kw_only=True):
 
     taint_effect: TaintEffect = TaintEffect.NO_SCHEDULE
     """NoSchedule: a pod may be able to save its work before it ends by itself."""
+    nics: bool = False
+    """Off: another driver may offer the node's NICs already."""
 
 
 class Plumbline(Section, frozen=True, kw_only=True):

@@ -328,6 +328,12 @@ SETTINGS: tuple[Setting, ...] = (
         "What becomes of claims for a GPU that is not well.",
     ),
     _row(
+        "plumbline.dra.nics",
+        "--dra-nics",
+        "PLUMBLINE_DRA_NICS",
+        "Serve the node's RDMA NICs to claims as well, as driver nic.plumbline.dev.",
+    ),
+    _row(
         "plumbline.socket",
         "--socket",
         "PLUMBLINE_SOCKET",

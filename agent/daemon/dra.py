@@ -1,31 +1,42 @@
-"""The second door: claims prepared for the kubelet, and slices published for the scheduler."""
+"""The second door: the drivers that serve claims, one for GPUs and, where wanted, one for NICs."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent.cluster.access import Access
 from agent.cluster.connection import Connection
-from agent.cluster.slices import read_claim_object
 from agent.daemon.boot import boot_id
-from agent.daemon.slices import SlicePublisher
-from agent.daemon.threads import in_thread
+from agent.daemon.dra_driver import DraDriver, Site
 from agent.ledger.ledger import Ledger
 from agent.model.machine import Machine
 from agent.planning.dra_devices import DRIVER, Offering, device_name
+from agent.planning.dra_nics import NIC_DRIVER, NicPool
 from agent.planning.pool import pool_offering, reason
 from agent.planning.snapshot import Snapshot
-from agent.serving.claim_specs import ClaimSpecs
-from agent.serving.claim_store import ClaimStore, claims_folder
-from agent.serving.claims import Claims, Home
+from agent.serving.claim_store import (
+    ClaimStore,
+    StoredClaim,
+    claims_folder,
+    nic_claims_folder,
+)
 from agent.serving.gpu_offers import GpuOffers
-from agent.telemetry import logs
-from deviceplugin.dra.plugin import DraPlugin
-from deviceplugin.dra.values import ClaimRef, DeviceHealth, HealthState
+from agent.serving.nic_offers import NicOffers
+
+State = Callable[[], tuple[Snapshot | None, Ledger]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicsWithGpus:
+    """The NICs that go through the first door, with GPUs, by name."""
+
+    given: Callable[[], Collection[str]]
+    """Returns those that containers have."""
+    claimed: Callable[[frozenset[str]], None]
+    """Is told which ones claims have."""
 
 
 class Dra:
@@ -39,85 +50,103 @@ class Dra:
         *,
         kubelet_dir: Path,
         spec_dir: str,
-        state: Callable[[], tuple[Snapshot | None, Ledger]],
+        state: State,
         claimed: Callable[[Mapping[str, str]], None],
+        nics: NicsWithGpus | None,
     ) -> None:
         """``kubelet_dir`` is the kubelet's own, /var/lib/kubelet.
 
         ``claimed`` is told which GPUs claims have, at every change: names by UUID.
+        ``nics`` None: NICs are not served.
 
         Raises ConfigError for certificates that cannot be used.
         """
-        self._node = node
         self._state = state
-        self._claimed = claimed
         self._connection = Connection(access)
-        offers = GpuOffers(state)
-        self._claims = Claims(
-            ClaimStore(claims_folder(machine)),
-            home=Home(driver=DRIVER, pool=node, boot=boot_id(machine)),
-            fetch=self._fetch,
-            offers=offers,
-            stages=(),
-            specs=ClaimSpecs(
-                machine.path(spec_dir),
-                DRIVER,
-                nodes=offers.nodes,
-                around=offers.around,
-                in_thread=in_thread,
-            ),
-            in_thread=in_thread,
-            changed=lambda: claimed(self._claims.held),
-        )
-        self._publisher = SlicePublisher(
-            self._connection,
-            node,
-            DRIVER,
-            offering=self._offering,
+        site = Site(
+            connection=self._connection,
+            node=node,
+            boot=boot_id(machine),
+            kubelet_dir=kubelet_dir,
+            spec_dir=machine.path(spec_dir),
             taint_effect=self._effect,
         )
-        self._plugin = DraPlugin(
+        self._gpus = DraDriver(
             DRIVER,
-            self._claims,
-            kubelet_dir=kubelet_dir,
-            instance=os.environ.get("POD_UID") or str(os.getpid()),
-            registered=self._registered,
+            site,
+            ClaimStore(claims_folder(machine)),
+            offers=GpuOffers(state),
+            pool=self._gpu_pool,
+            changed=lambda: claimed(self._gpus.claims.held),
         )
+        self._nics = DraDriver(
+            NIC_DRIVER,
+            site,
+            ClaimStore(nic_claims_folder(machine)),
+            offers=NicOffers(self._nic_pool),
+            pool=self._nic_pool,
+            changed=self._nics_claimed,
+        )
+        self._with_gpus = nics
+        drivers = [self._gpus] if nics is None else [self._gpus, self._nics]
+        self._drivers = {each.name: each for each in drivers}
 
     @property
-    def claims(self) -> Claims:
-        """Return what is prepared."""
-        return self._claims
+    def claims(self) -> Mapping[str, Sequence[StoredClaim]]:
+        """Return what is prepared, by driver."""
+        return {name: each.claims.known for name, each in self._drivers.items()}
 
     async def take_in(self) -> None:
         """Take in what an earlier instance prepared."""
-        await self._claims.load()
-        self._claimed(self._claims.held)
+        for driver in self._drivers.values():
+            await driver.take_in()
 
     async def run(self) -> None:
         """Serve, for ever."""
-        await asyncio.gather(self._plugin.run(), self._publisher.run())
+        await asyncio.gather(*(each.run() for each in self._drivers.values()))
 
     async def close(self) -> None:
         """End the service."""
-        await self._plugin.close()
+        await asyncio.gather(*(each.close() for each in self._drivers.values()))
         self._connection.close()
 
     def stirred(self) -> None:
         """Take in that the node or its claims have changed."""
-        self._publisher.stirred()
-        snapshot, _ = self._state()
-        if snapshot is not None:
-            self._plugin.tell(
-                [self._health(each.uuid, snapshot) for each in snapshot.inventory.gpus]
-            )
+        for driver in self._drivers.values():
+            driver.stirred()
+        self._tell_claimed_nics()
 
-    def _fetch(self, claim: ClaimRef) -> dict[str, Any]:
-        return read_claim_object(self._connection, claim.namespace, claim.name)
-
-    def _offering(self) -> Offering | None:
+    def _gpu_pool(self) -> _GpuPool | None:
         snapshot, ledger = self._state()
-        return None if snapshot is None else pool_offering(snapshot, ledger, self._claims.held)
+        if snapshot is None:
+            return None
+        return _GpuPool(
+            offering=pool_offering(snapshot, ledger, self._gpus.claims.held),
+            health={
+                device_name(gpu.uuid): reason(snapshot, gpu.uuid) for gpu in snapshot.inventory.gpus
+            },
+        )
+
+    def _nic_pool(self) -> NicPool | None:
+        snapshot, _ = self._state()
+        if snapshot is None:
+            return None
+        devices = (device for claim in self._nics.claims.known for device in claim.devices)
+        return NicPool(
+            snapshot=snapshot,
+            claimed=frozenset(address for device in devices for address in device.uuids),
+            given=frozenset(self._with_gpus.given() if self._with_gpus else ()),
+        )
+
+    def _nics_claimed(self) -> None:
+        self._nics.stirred()
+        self._tell_claimed_nics()
+
+    def _tell_claimed_nics(self) -> None:
+        pool = self._nic_pool()
+        if self._with_gpus is not None and pool is not None:
+            found = (pool.nic(address) for address in self._nics.claims.held)
+            self._with_gpus.claimed(frozenset(nic.name for nic in found if nic is not None))
 
     def _effect(self) -> str:
         snapshot, _ = self._state()
@@ -125,20 +154,10 @@ class Dra:
             "NoSchedule" if snapshot is None else snapshot.config.plumbline.dra.taint_effect.value
         )
 
-    def _health(self, uuid: str, snapshot: Snapshot) -> DeviceHealth:
-        why = reason(snapshot, uuid)
-        return DeviceHealth(
-            pool=self._node,
-            device=device_name(uuid),
-            state=HealthState.HEALTHY if why is None else HealthState.UNHEALTHY,
-            message=why or "",
-        )
 
-    def _registered(self, refusal: str | None) -> None:
-        if refusal is None:
-            logs.event("dra_registered", driver=DRIVER)
-            self._publisher.registered()
-        else:
-            logs.error(
-                "dra_refused", driver=DRIVER, reason=refusal, doing="waiting for the kubelet"
-            )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GpuPool:
+    """What the driver of GPUs publishes."""
+
+    offering: Offering
+    health: Mapping[str, str | None]

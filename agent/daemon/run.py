@@ -121,7 +121,7 @@ class Daemon:
                 catch_up=self._afterwards.catch_up,
                 slice_fault=self._sharing.slice_fault,
                 mps_pid=self._sharing.mps_pid,
-                claims=None if dra is None else lambda: dra.claims.known,
+                claims=None if dra is None else lambda: dra.claims,
             ),
             state=lambda: (self._node.snapshot, self._node.ledger),
             path=self._machine.path,
@@ -147,7 +147,7 @@ class Daemon:
         if self._resolved.config.plumbline.mode is not Mode.DRA:
             return None
         from agent.cluster.access import find_access  # noqa: PLC0415
-        from agent.daemon.dra import Dra  # noqa: PLC0415
+        from agent.daemon.dra import Dra, NicsWithGpus  # noqa: PLC0415
 
         access = find_access(options.kubeconfig, os.environ)
         if options.node_name is None or access is None:
@@ -163,6 +163,9 @@ class Daemon:
             spec_dir=self._resolved.config.plumbline.cdi.spec_dir,
             state=lambda: (self._node.snapshot, self._node.ledger),
             claimed=self._node.claimed,
+            nics=NicsWithGpus(given=self._nic_grants.taken, claimed=self._nic_grants.claim)
+            if self._resolved.config.plumbline.dra.nics
+            else None,
         )
 
     @property
@@ -262,8 +265,7 @@ class Daemon:
                 self._node.refresh()
             return
         changed = fresh.config != self._resolved.config
-        if fresh.config.plumbline.mode is not self._resolved.config.plumbline.mode:
-            fresh = _with_mode(fresh, self._resolved.config.plumbline.mode)
+        fresh = _with_doors_of(self._resolved, fresh)
         _configure_logs(fresh)
         logs.event("config_read", why=why, changed=changed)
         self._resolved = fresh
@@ -298,7 +300,7 @@ class Daemon:
         self._afterwards.catch_up()
         self._decisions.confirmed(account)
         self._nic_grants.confirmed(account)
-        held = frozenset(each.device for each in account.held)
+        held = frozenset((*(each.device for each in account.held), *self._nic_grants.taken()))
         if held != self._held:
             self._held = held
             self._orders.stirred()
@@ -313,16 +315,25 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, partial(self._reload, "SIGHUP", look_anyway=True))
 
 
-def _with_mode(resolved: Resolved, mode: Mode) -> Resolved:
-    """Return a configuration with the mode that the process was started with."""
-    logs.warning(
-        "mode_changed",
-        mode=resolved.config.plumbline.mode.value,
-        doing=f"staying in mode {mode.value}: another takes a restart of the agent",
-    )
-    plumbline = msgspec.structs.replace(resolved.config.plumbline, mode=mode)
-    config = msgspec.structs.replace(resolved.config, plumbline=plumbline)
-    return replace(resolved, config=config)
+def _with_doors_of(started: Resolved, fresh: Resolved) -> Resolved:
+    """Return a configuration with the mode and the drivers that the process was started with."""
+    before, now = started.config.plumbline, fresh.config.plumbline
+    if now.mode is not before.mode:
+        logs.warning(
+            "mode_changed",
+            mode=now.mode.value,
+            doing=f"staying in mode {before.mode.value}: another takes a restart of the agent",
+        )
+    if now.dra.nics != before.dra.nics:
+        logs.warning(
+            "dra_nics_changed",
+            nics=now.dra.nics,
+            doing=f"going on with {before.dra.nics}: a change takes a restart of the agent",
+        )
+    dra = msgspec.structs.replace(now.dra, nics=before.dra.nics)
+    plumbline = msgspec.structs.replace(now, mode=before.mode, dra=dra)
+    config = msgspec.structs.replace(fresh.config, plumbline=plumbline)
+    return replace(fresh, config=config)
 
 
 def _configure_logs(resolved: Resolved) -> None:

@@ -17,7 +17,7 @@ from agent.planning.sockets import sockets_of
 
 DRIVER = "gpu.nvidia.com"
 _VALUE_BYTES = 64
-STANDARD = "resource.kubernetes.io/"
+_STANDARD = "resource.kubernetes.io/"
 _VERSION_PARTS = 3
 
 Value = str | int | bool
@@ -140,21 +140,21 @@ def gpu_device(
         "nvlinkGroup": nvlink_group,
         "rail": rail,
         "nvlinkClique": f"{fabric.cluster_uuid}.{fabric.clique_id}" if fabric and joined else None,
-        STANDARD + "pciBusID": gpu.address,
-        STANDARD + "pcieRoot": position.root if position else None,
-        STANDARD + "numaNode": gpu.numa_node,
+        _STANDARD + "pciBusID": gpu.address,
+        _STANDARD + "pcieRoot": position.root if position else None,
+        _STANDARD + "numaNode": gpu.numa_node,
         "numaNode": gpu.numa_node,
     }
     return DraDevice(
         name=device_name(gpu.uuid),
         subject=WholeGpus(gpus=(gpu.uuid,)),
-        attributes=known(facts),
+        attributes=attributes(facts),
         capacity={"memory": gpu.memory_bytes},
     )
 
 
-def known(facts: Mapping[str, Value | Version | None]) -> dict[str, Value | Version]:
-    """Return the attributes that can be published: those that are known and not too long."""
+def attributes(facts: Mapping[str, Value | Version | None]) -> dict[str, Value | Version]:
+    """Return facts as attributes: what is not known, or not allowed, is left out."""
     return {name: value for name, value in facts.items() if value is not None and _fits(value)}
 
 

@@ -21,8 +21,13 @@ _SUFFIX = ".json"
 
 
 def claims_folder(machine: Machine) -> Path:
-    """Return where the claims of a node are written down."""
+    """Return where claims for GPUs of a node are written down."""
     return machine.path("/var/lib/plumbline/claims")
+
+
+def nic_claims_folder(machine: Machine) -> Path:
+    """Return where claims for NICs of a node are written down."""
+    return machine.path("/var/lib/plumbline/nic-claims")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
