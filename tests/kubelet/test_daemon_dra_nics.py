@@ -177,3 +177,18 @@ async def test_nics_are_served_where_the_configuration_says_so():
 
         assert set(it.registered()) == {GPUS}
         assert it.server.devices(NICS) == {}
+
+
+async def test_a_change_of_what_is_served_waits_for_the_next_start():
+    async with bench() as it:
+        config = it.node.folder / "config.yaml"
+        config.write_text("version: v1\n")
+        await it.start(f"--config-file={config}")
+        await it.register(GPUS)
+
+        config.write_text("version: v1\nplumbline: {dra: {nics: true}}\n")
+        await it.node.logged("dra_nics_changed")
+
+        claim = it.claim("u1", gpu__nvidia__com=it.node.uuid(0).lower())
+        assert await it.prepare(GPUS, claim)
+        assert set(it.registered()) == {GPUS}
