@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from agent.cli.running_agent import SocketOption, ask, socket_of
 if TYPE_CHECKING:
     from agent.config.schema import Config
 
+_PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 # Names of devices alone have 40 letters, and are there to be copied.
 _WIDTH = 160
 
@@ -41,6 +43,15 @@ def slices(
             help="The agent's configuration, which says what is published.",
         ),
     ] = None,
+    *,
+    nics: Annotated[
+        bool,
+        typer.Option(
+            "--nics",
+            envvar="PLUMBLINE_DRA_NICS",
+            help="Those of driver nic.plumbline.dev as well, as with plumbline.dra.nics.",
+        ),
+    ] = False,
     output: Annotated[
         Format, typer.Option("-o", "--output", help="How to print it.")
     ] = Format.YAML,
@@ -62,6 +73,7 @@ def slices(
     from agent.daemon.on_demand import read_on_demand  # noqa: PLC0415
     from agent.ledger.ledger import Ledger  # noqa: PLC0415
     from agent.planning.dra_devices import DRIVER  # noqa: PLC0415
+    from agent.planning.dra_nics import NIC_DRIVER, NicPool  # noqa: PLC0415
     from agent.planning.health import Health  # noqa: PLC0415
     from agent.planning.pool import GpuPool  # noqa: PLC0415
     from agent.planning.slices import Pool, plan_slices  # noqa: PLC0415
@@ -73,10 +85,19 @@ def slices(
     on_demand = read_on_demand(node_at(machine, driver_root)) if dynamic else {}
     there = GpuPool(snapshot=seen, ledger=Ledger(), on_demand=on_demand)
     pool = Pool(driver=DRIVER, node=node_name, node_uid="")
-    documents = plan_slices(there.offering, pool, config.plumbline.dra.taint_effect.value)
+    effect = config.plumbline.dra.taint_effect.value
+    documents = plan_slices(there.offering, pool, effect)
+    nic_documents = []
+    if nics := nics or config.plumbline.dra.nics:
+        pool = Pool(driver=NIC_DRIVER, node=node_name, node_uid="")
+        nic_documents = plan_slices(NicPool(snapshot=seen).offering, pool, effect)
     if output is Format.TABLE:
         _print_devices(documents)
-    elif output is Format.JSON:
+        if nics:
+            _print_nics(nic_documents)
+        return
+    documents += nic_documents
+    if output is Format.JSON:
         render.write(documents, output)
     else:
         import yaml  # noqa: PLC0415 - only this format needs it
@@ -91,7 +112,7 @@ def claims(
         Format, typer.Option("-o", "--output", help="How to print it.")
     ] = Format.TABLE,
 ) -> None:
-    """Show which claims are prepared on this node, and which GPUs they have.
+    """Show which claims are prepared on this node, and which devices they have.
 
     Asks the agent that runs on this node under plumbline.mode dra.
 
@@ -106,13 +127,20 @@ def claims(
     if not found:
         typer.echo("no claim is prepared")
         return
-    table = _table("claim", "state", "request", "device", "uid")
+    table = _table("claim", "state", "driver", "request", "device", "uid")
     for claim in found:
         for device in claim["devices"]:
             admin = " (admin)" if device["admin"] else ""
             name = f"{claim['namespace']}/{claim['name']}"
             device_name = device["device"] + admin
-            table.add_row(name, claim["state"], device["request"], device_name, claim["uid"])
+            table.add_row(
+                name,
+                claim["state"],
+                claim["driver"],
+                device["request"],
+                device_name,
+                claim["uid"],
+            )
     _print(table)
 
 
@@ -130,18 +158,32 @@ def _config(file: Path | None) -> Config:
 
 
 def _print_devices(documents: list[dict[str, Any]]) -> None:
-    table = _table("device", "productName", "memory", "numaNode", "pcieRoot", "nvlinkGroup")
-    for each in (device for one in documents for device in one["spec"]["devices"]):
-        facts = {name: str(*value.values()) for name, value in each["attributes"].items()}
+    table = _table("device", "productName", "memory", "numaNode", "pcieRoot", "nvlinkGroup", "rail")
+    for each in _devices(documents):
+        memory = each["capacity"]["memory"]["value"]
         table.add_row(
             each["name"],
-            facts.get("productName", "-"),
-            each["capacity"]["memory"]["value"],
-            facts.get("numaNode", "-"),
-            facts.get("resource.kubernetes.io/pcieRoot", "-"),
-            facts.get("nvlinkGroup", "-"),
+            _fact(each, "productName"),
+            memory,
+            *(_fact(each, name) for name in ("numaNode", _PCIE_ROOT, "nvlinkGroup", "rail")),
         )
     _print(table)
+
+
+def _print_nics(documents: list[dict[str, Any]]) -> None:
+    names = ("rdmaDevice", "linkLayer", "rateGbps", "state", "numaNode", _PCIE_ROOT, "rail")
+    table = _table("device", *(name.rpartition("/")[2] for name in names))
+    for each in _devices(documents):
+        table.add_row(each["name"], *(_fact(each, name) for name in names))
+    _print(table)
+
+
+def _devices(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return (device for one in documents for device in one["spec"]["devices"])
+
+
+def _fact(device: dict[str, Any], name: str) -> str:
+    return str(*device["attributes"].get(name, {"": "-"}).values())
 
 
 def _print(table: Table) -> None:

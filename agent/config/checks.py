@@ -127,6 +127,11 @@ def _within_dra(config: Config) -> Iterator[Clash]:
             path="plumbline.dra.gpus",
             message=f"says nothing in mode {mode.value}; set plumbline.mode: split or leave it out",
         )
+    if mode is Mode.DEVICE_PLUGIN and dra.nics:
+        yield Clash(
+            path="plumbline.dra.nics",
+            message="says nothing in mode device-plugin; plumbline.nics gives NICs with GPUs",
+        )
     if dra.mig is ClaimedMig.DYNAMIC and config.plumbline.mig.layout is not None:
         yield Clash(
             path="plumbline.dra.mig",

@@ -184,6 +184,8 @@ class Dra(Section, frozen=True, kw_only=True):
     """disabled, because claims that share a GPU see each other's load."""
     cells: tuple[Cell, ...] = ()
     """None, because claims for all GPUs of a node then count cells as well."""
+    nics: bool = False
+    """Off: another driver may offer the node's NICs already."""
 
 
 class Plumbline(Section, frozen=True, kw_only=True):

@@ -347,6 +347,12 @@ SETTINGS: tuple[Setting, ...] = (
         "GPUs that belong together and can be claimed as one.",
     ),
     _row(
+        "plumbline.dra.nics",
+        "--dra-nics",
+        "PLUMBLINE_DRA_NICS",
+        "Serve the node's RDMA NICs to claims as well, as driver nic.plumbline.dev.",
+    ),
+    _row(
         "plumbline.socket",
         "--socket",
         "PLUMBLINE_SOCKET",

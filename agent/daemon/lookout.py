@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from agent.config.own import Mode
 from agent.config.schema import Config
 from agent.discovery import locality
 from agent.discovery.events import Observation, Watch
@@ -69,10 +70,12 @@ class Lookout:
             # Before the look, so that nothing falls between the two.
             watch = Watch(self._session, self._notify, look_every_s=every_s)
             watch.dev_root = self._dev_root(config)
+            watch.sees_nics = _serves_nics(config)
             watch.start()
             self._watch = watch
         self._watch.look_every_s = every_s
         self._watch.dev_root = self._dev_root(config)
+        self._watch.sees_nics = _serves_nics(config)
         return self._session
 
     def _read_overrides(self, config: Config) -> Mapping[frozenset[str], Distance]:
@@ -98,3 +101,7 @@ class Lookout:
         # A driver container brings its own /dev; without one the node's is ours too.
         root = config.flags.plugin.container_driver_root
         return root if self._machine.path(f"{root}/dev").is_dir() else "/"
+
+
+def _serves_nics(config: Config) -> bool:
+    return config.plumbline.dra.nics and config.plumbline.mode is not Mode.DEVICE_PLUGIN

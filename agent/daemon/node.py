@@ -17,6 +17,7 @@ from agent.daemon.threads import in_thread
 from agent.daemon.xids import struck_by
 from agent.discovery.events import (
     GpusChanged,
+    NicsChanged,
     Observation,
     UnattributedXid,
     UnwatchedGpu,
@@ -220,6 +221,9 @@ class Node:
                 self._note_xid(observation)
             case GpusChanged():
                 logs.event("gpus_changed")
+                self.refresh()
+            case NicsChanged():
+                logs.event("nics_changed")
                 self.refresh()
             case UnattributedXid(xid=xid, reason=reason):
                 logs.warning("xid_unattributed", xid=xid, reason=reason)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from agent.config.own import ClaimedMig
+from agent.daemon.threads import in_thread
 from agent.discovery.library import Session
+from agent.model.errors import HardwareError
 from agent.model.machine import Machine
 from agent.model.mig import InstancePlace
 from agent.planning.dra_mig import OnDemand
+from agent.planning.snapshot import Snapshot
+from agent.planning.strategy import in_mig_mode
+from agent.telemetry import logs
+from deviceplugin.pulse import Pulse
+
+# A look takes well under a second.
+_LOOK_LASTS_S = 20.0
+_PAUSE_S = 5.0
 
 
 class InstanceMaker:
@@ -41,6 +53,66 @@ class InstanceMaker:
 
         with Session(self._machine):
             make_whole(folder, gpu)
+
+
+class OnDemandGpus:
+    """Finds out what GPUs can be divided into, whenever others are there."""
+
+    def __init__(self, machine: Machine, snapshot: Callable[[], Snapshot | None]) -> None:
+        """``snapshot`` returns what is known of the node."""
+        self.found: Mapping[str, OnDemand] = {}
+        """By UUID; empty while the configuration has no instances made for claims."""
+        self._machine = machine
+        self._snapshot = snapshot
+        self._news = Pulse()
+        self._read_of: frozenset[str] = frozenset()
+
+    def stirred(self) -> None:
+        """Take in that the node has changed."""
+        self._news.fire()
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Read again whenever that is due, for ever; ``changed`` is told."""
+        while True:
+            await self._news.until(self._is_due)
+            gpus = self._gpus()
+            try:
+                self.found = await in_thread(read_on_demand, self._machine) if gpus else {}
+            except HardwareError as error:
+                logs.error("boards_unread", error=error, doing="trying again")
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            self._read_of = gpus
+            changed()
+
+    async def seen(self, instances: frozenset[str]) -> None:
+        """Wait until the node is known to have MigInstances. Raises HardwareError."""
+
+        def known() -> bool:
+            snapshot = self._snapshot()
+            return snapshot is not None and instances <= snapshot.instances.keys()
+
+        if not await self._news.until(known, timeout_s=_LOOK_LASTS_S):
+            raise HardwareError(
+                f"{', '.join(sorted(instances))} made, and not seen within {_LOOK_LASTS_S:.0f} s;"
+                " see the agent's log for what keeps it from reading the node"
+            )
+
+    def in_mig_mode(self, uuid: str) -> bool:
+        """Return True for a GPU that is in MIG mode, as far as is known."""
+        snapshot = self._snapshot()
+        gpu = snapshot.gpu(uuid) if snapshot else None
+        return gpu is not None and in_mig_mode(gpu)
+
+    def _gpus(self) -> frozenset[str]:
+        """Return the GPUs to read: none where nothing is made for claims."""
+        snapshot = self._snapshot()
+        if snapshot is None or snapshot.config.plumbline.dra.mig is not ClaimedMig.DYNAMIC:
+            return frozenset()
+        return frozenset(gpu.uuid for gpu in snapshot.inventory.gpus)
+
+    def _is_due(self) -> bool:
+        return self._gpus() != self._read_of
 
 
 def read_on_demand(machine: Machine) -> Mapping[str, OnDemand]:

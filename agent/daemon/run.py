@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,7 +160,7 @@ class Daemon:
         if mode is ServingMode.DEVICE_PLUGIN and not has_claims(self._machine):
             return None
         from agent.cluster.access import find_access  # noqa: PLC0415
-        from agent.daemon.dra import Dra  # noqa: PLC0415
+        from agent.daemon.dra import Dra, NicsWithGpus, NodeSide  # noqa: PLC0415
 
         options = resolved.options
         access = find_access(options.kubeconfig, os.environ)
@@ -176,13 +177,18 @@ class Daemon:
             options.node_name,
             kubelet_dir=Path(options.kubelet_dir).parent,
             spec_dir=resolved.config.plumbline.cdi.spec_dir,
-            state=lambda: (self._node.snapshot, self._node.ledger),
-            claimed=self._node.claimed,
-            look=self._node.refresh,
+            gpus=NodeSide(
+                state=lambda: (self._node.snapshot, self._node.ledger),
+                claimed=self._node.claimed,
+                look=self._node.refresh,
+            ),
+            nics=NicsWithGpus(given=self._nic_grants.taken, claimed=self._nic_grants.claim)
+            if resolved.config.plumbline.dra.nics
+            else None,
         )
 
-    def _known_claims(self) -> Sequence[StoredClaim] | None:
-        return None if self._dra is None else self._dra.claims.known
+    def _known_claims(self) -> Mapping[str, Sequence[StoredClaim]] | None:
+        return None if self._dra is None else self._dra.claims
 
     @property
     def left_thread_behind(self) -> bool:
@@ -292,6 +298,7 @@ class Daemon:
                 self._node.refresh()
             return
         changed = fresh.config != self._resolved.config
+        fresh = _with_nics_of(self._resolved, fresh)
         _configure_logs(fresh)
         logs.event("config_read", why=why, changed=changed)
         self._resolved = fresh
@@ -338,7 +345,7 @@ class Daemon:
         self._afterwards.catch_up()
         self._decisions.confirmed(account)
         self._nic_grants.confirmed(account)
-        held = frozenset(each.device for each in account.held)
+        held = frozenset((*(each.device for each in account.held), *self._nic_grants.taken()))
         if held != self._held:
             self._held = held
             self._orders.stirred()
@@ -361,6 +368,21 @@ def _left_claims(machine: Machine) -> dict[str, str]:
     for fault in faults:
         logs.error("claim_unreadable", error=fault, doing="leaving it as it is")
     return held_uuids(claims)
+
+
+def _with_nics_of(started: Resolved, fresh: Resolved) -> Resolved:
+    """Return a configuration that serves NICs if the process did when it was started."""
+    before, now = started.config.plumbline, fresh.config.plumbline
+    if now.dra.nics != before.dra.nics:
+        logs.warning(
+            "dra_nics_changed",
+            nics=now.dra.nics,
+            doing=f"going on with {before.dra.nics}: a change takes a restart of the agent",
+        )
+    dra = msgspec.structs.replace(now.dra, nics=before.dra.nics)
+    plumbline = msgspec.structs.replace(now, dra=dra)
+    config = msgspec.structs.replace(fresh.config, plumbline=plumbline)
+    return replace(fresh, config=config)
 
 
 def _configure_logs(resolved: Resolved) -> None:

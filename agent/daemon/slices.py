@@ -109,6 +109,7 @@ class SlicePublisher:
             await in_thread(change_slices, self._connection, changes)
             logs.event(
                 "slices_published",
+                driver=self._driver,
                 devices=len(offering.devices),
                 created=len(changes.create),
                 updated=len(changes.update),
@@ -120,6 +121,11 @@ class SlicePublisher:
         if trouble != self._trouble:
             self._trouble = trouble
             if trouble is None:
-                logs.event("slices_reachable")
+                logs.event("slices_reachable", driver=self._driver)
             else:
-                logs.error("slices_not_published", error=trouble, doing="trying again")
+                logs.error(
+                    "slices_not_published",
+                    driver=self._driver,
+                    error=trouble,
+                    doing="trying again",
+                )

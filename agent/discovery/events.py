@@ -19,6 +19,7 @@ from agent.discovery.device_nodes import capability_nodes
 from agent.discovery.faults import explain, optional, translated
 from agent.discovery.gpus import Handle
 from agent.discovery.library import Session
+from agent.discovery.link_states import link_states
 from agent.discovery.mig import device_uuids, known_instance
 
 # How long one wait lasts: also the longest a stop waits for a thread that NVML lets go.
@@ -64,13 +65,18 @@ class GpusChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NicsChanged:
+    """The set of RDMA devices, or which of their ports are up, is not what it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchFault:
     """Watching failed and is tried again: what happens meanwhile may be missed."""
 
     reason: str
 
 
-Observation = XidEvent | UnattributedXid | UnwatchedGpu | GpusChanged | WatchFault
+Observation = XidEvent | UnattributedXid | UnwatchedGpu | GpusChanged | NicsChanged | WatchFault
 
 
 class Watch:
@@ -87,6 +93,8 @@ class Watch:
         self.look_every_s = look_every_s
         self.dev_root = "/"
         """Where the node's /dev is mounted for us."""
+        self.sees_nics = False
+        """Whether RDMA devices are looked at as well."""
         self._session = session
         self._notify = notify
         self._stop = threading.Event()
@@ -101,9 +109,10 @@ class Watch:
         with translated("watching the GPUs"):
             known = self._fingerprint()
             events = _EventSet(self._notify)
+        links = self._links()
         self._threads = [
             threading.Thread(target=self._listen, args=(events,), name="nvml-events", daemon=True),
-            threading.Thread(target=self._look, args=(known,), name="nvml-look", daemon=True),
+            threading.Thread(target=self._look, args=(known, links), name="nvml-look", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -161,7 +170,7 @@ class Watch:
             old.free()
         return fresh
 
-    def _look(self, known: tuple[object, ...]) -> None:
+    def _look(self, known: tuple[object, ...], links: object) -> None:
         looked = time.monotonic()
         # In slices, so that a shorter interval takes effect soon.
         while not self._stop.wait(min(self.look_every_s, 1.0)):
@@ -169,6 +178,10 @@ class Watch:
             if time.monotonic() - looked < 0.9 * self.look_every_s:
                 continue
             looked = time.monotonic()
+            # Before the GPUs: a driver that hangs must not hide a link.
+            before, links = links, self._links()
+            if links != before:
+                self._notify(NicsChanged())
             try:
                 seen = self._fingerprint()
             except pynvml.NVMLError as error:
@@ -178,6 +191,9 @@ class Watch:
                 known = seen
                 self._changed.set()
                 self._notify(GpusChanged())
+
+    def _links(self) -> object:
+        return link_states(self._session.machine) if self.sees_nics else None
 
     def _fingerprint(self) -> tuple[object, ...]:
         glances = tuple(_glance(index) for index in range(pynvml.nvmlDeviceGetCount()))

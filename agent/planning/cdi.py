@@ -26,6 +26,9 @@ VENDOR = "k8s.device-plugin.nvidia.com"
 ALL = "all"
 """The device that is every device of a class."""
 
+# void keeps NVIDIA's own runtime, where it is installed too, from adding GPUs of its own
+_NO_OTHER_GPUS = "NVIDIA_VISIBLE_DEVICES=void"
+
 _INVALID_IN_NAME = re.compile(r"[^A-Za-z0-9_.:-]")
 _NOT_ALPHANUMERIC = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+\Z")
 
@@ -112,10 +115,11 @@ class ClaimedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every GPU container gets beside its GPUs, and where things are."""
+    """What every container gets beside its own devices, and where things are."""
 
     control_nodes: tuple[str, ...] = ()
-    """Inventory.control_nodes."""
+    """For GPUs Inventory.control_nodes."""
+    env: tuple[str, ...] = (_NO_OTHER_GPUS,)
     dev_root: Root = Root()
     driver_root: Root = Root()
     mounts: tuple[Mount, ...] = ()
@@ -225,12 +229,14 @@ def claim_spec(
     root = surroundings.dev_root
     listed = [_claimed_device(each, root) for each in devices]
     common = _common_edits(surroundings)
-    return {
+    document: dict[str, object] = {
         "cdiVersion": _minimum_version(listed, common),
         "kind": kind_,
         "devices": listed,
-        "containerEdits": common,
     }
+    if common:
+        document["containerEdits"] = common
+    return document
 
 
 def is_stale(names: Collection[str], gpus: Iterable[Gpu]) -> bool:
@@ -369,8 +375,7 @@ def _hook(hook: Hook) -> dict[str, object]:
 
 
 def _common_edits(surroundings: Surroundings) -> dict[str, object]:
-    # void keeps NVIDIA's own runtime, where it is installed too, from adding GPUs of its own
-    edits: dict[str, object] = {"env": ["NVIDIA_VISIBLE_DEVICES=void"]}
+    edits: dict[str, object] = {"env": list(surroundings.env)} if surroundings.env else {}
     edits.update(_edits(sorted(surroundings.control_nodes), surroundings.dev_root))
     mounts = {m.path: _mount(m, surroundings.driver_root) for m in surroundings.mounts}
     if mounts:

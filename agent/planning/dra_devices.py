@@ -113,10 +113,13 @@ class Offering:
     counter_sets: tuple[CounterSet, ...] = ()
 
 
-def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = None) -> DraDevice:
+def gpu_device(
+    gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = None, rail: int | None = None
+) -> DraDevice:
     """Return a whole GPU as DRA offers it.
 
-    ``nvlink_group`` is a number that GPUs share which NVLink joins all alike.
+    ``nvlink_group`` is a number that GPUs share which NVLink joins all alike, ``rail`` one that
+    GPUs and NICs share which are beside each other.
     """
     fabric = gpu.fabric
     # A fabric that ends at the node's own switches has no cluster: NVML tells zeros.
@@ -125,6 +128,7 @@ def gpu_device(gpu: Gpu, inventory: Inventory, *, nvlink_group: int | None = Non
         "type": "gpu",
         "uuid": gpu.uuid,
         "nvlinkGroup": nvlink_group,
+        "rail": rail,
         "nvlinkClique": f"{fabric.cluster_uuid}.{fabric.clique_id}" if fabric and joined else None,
     }
     return DraDevice(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config.own import Nics
@@ -57,15 +57,21 @@ class Allotment:
 
 
 def allot(
-    inventory: Inventory, gpus: Sequence[Gpu], wanted: Nics, taken: Mapping[str, int]
+    inventory: Inventory,
+    gpus: Sequence[Gpu],
+    wanted: Nics,
+    taken: Mapping[str, int],
+    *,
+    claimed: Collection[str] = (),
 ) -> Allotment:
     """Return the NICs of a container that gets these GPUs.
 
     Every GPU gets ``wanted.per_gpu`` of the NICs beside it that no container has, as far as
     they go round; then, where ``wanted.shared`` allows, those that the fewest others have.
-    ``taken`` says how many other containers have a NIC.
+    ``taken`` says how many other containers have a NIC; those that are ``claimed``
+    ResourceClaims have to themselves.
     """
-    beside = {gpu.uuid: _reachable(inventory, gpu) for gpu in gpus}
+    beside = {gpu.uuid: _reachable(inventory, gpu, claimed) for gpu in gpus}
     names = {uuid: [nic.name for nic in nics] for uuid, nics in beside.items()}
     own = match_rounds(names, wanted.per_gpu, taken)
     rails: list[GivenRail] = []
@@ -77,13 +83,16 @@ def allot(
         nics = {nic.name: nic for nic in beside[gpu.uuid]}
         rails += [_given(inventory, gpu, nics[name], taken) for name in chosen]
         if len(chosen) < wanted.per_gpu:
-            reason = _reason(inventory, gpu, names[gpu.uuid], wanted, taken)
+            reason = _reason(
+                inventory, gpu, names[gpu.uuid], wanted=wanted, taken=taken, claimed=claimed
+            )
             missing.append(MissingRail(gpu=gpu.uuid, reason=reason))
     return Allotment(rails=tuple(rails), missing=tuple(missing))
 
 
-def _reachable(inventory: Inventory, gpu: Gpu) -> tuple[Nic, ...]:
-    return tuple(nic for nic in nics_beside(inventory, gpu) if nic.verbs_node is not None)
+def _reachable(inventory: Inventory, gpu: Gpu, claimed: Collection[str]) -> tuple[Nic, ...]:
+    beside = nics_beside(inventory, gpu)
+    return tuple(n for n in beside if n.verbs_node is not None and n.name not in claimed)
 
 
 def _shared(
@@ -112,17 +121,26 @@ def _given(inventory: Inventory, gpu: Gpu, nic: Nic, taken: Mapping[str, int]) -
 
 
 def _reason(
-    inventory: Inventory, gpu: Gpu, beside: Sequence[str], wanted: Nics, taken: Mapping[str, int]
+    inventory: Inventory,
+    gpu: Gpu,
+    beside: Sequence[str],
+    *,
+    wanted: Nics,
+    taken: Mapping[str, int],
+    claimed: Collection[str],
 ) -> str:
+    everything = [nic.name for nic in nics_beside(inventory, gpu)]
+    if having := [name for name in everything if name in claimed]:
+        rest = f"; beside it is {', '.join(beside)} only" if beside else ""
+        return f"claims have {', '.join(having)}{rest}"
     if 0 < len(beside) < wanted.per_gpu:
         return f"beside it is {', '.join(beside)} only, and nics.perGpu is {wanted.per_gpu}"
     if beside:
         held = [name for name in beside if taken.get(name)]
         whose = "other containers have" if held else "other GPUs of this container have"
         return f"{whose} {', '.join(held or beside)}, and nics.shared is false"
-    without_node = [nic.name for nic in nics_beside(inventory, gpu)]
-    if without_node:
-        return f"{', '.join(without_node)} has no device node in /dev/infiniband"
+    if everything:
+        return f"{', '.join(everything)} has no device node in /dev/infiniband"
     return f"no usable NIC is beside it; {_nearest(inventory, gpu)}"
 
 

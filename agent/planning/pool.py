@@ -169,7 +169,12 @@ class GpuPool:
         return tuple(
             replace(
                 with_shares(
-                    gpu_device(self.gpus[uuid], snapshot.inventory, nvlink_group=groups.get(uuid)),
+                    gpu_device(
+                        self.gpus[uuid],
+                        snapshot.inventory,
+                        nvlink_group=groups.get(uuid),
+                        rail=snapshot.rails.gpus.get(uuid),
+                    ),
                     shares,
                 ),
                 consumes=self._consumed_whole(self.gpus[uuid]),

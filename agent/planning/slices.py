@@ -110,8 +110,12 @@ def _device(device: DraDevice, taint_effect: str) -> Document:
     document: Document = {
         "name": device.name,
         "attributes": {name: _value(value) for name, value in device.attributes.items()},
-        "capacity": {name: {"value": _quantity(n)} for name, n in device.capacity.items()},
     }
+    if device.capacity:
+        # An empty one would not come back from the API server, and count as a change.
+        document["capacity"] = {
+            name: {"value": _quantity(n)} for name, n in device.capacity.items()
+        }
     if device.taints:
         document["taints"] = [
             {"key": key, "value": value, "effect": taint_effect}

@@ -9,13 +9,14 @@ from types import MappingProxyType
 from agent.config.own import Mode
 from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
-from agent.model.inventory import Gpu, Inventory
+from agent.model.inventory import Gpu, Inventory, Nic
 from agent.model.mig_instance import Device, MigInstance, mig_instances
 from agent.planning.catalog import Catalog, build_catalog
 from agent.planning.dra_doors import dra_gpus
 from agent.planning.health import Health
 from agent.planning.mps import NOTHING_SERVED, Served
 from agent.planning.placement import PlacementTable
+from agent.planning.rails import RailNumbers, carries_rdma, rail_numbers
 from agent.planning.reasons import ABSENT
 
 
@@ -28,6 +29,9 @@ class Snapshot:
     inventory: Inventory
     departed: tuple[Gpu, ...]
     """GPUs of earlier generations that no longer answer."""
+    departed_nics: tuple[Nic, ...]
+    """RDMA functions of earlier generations that are no more."""
+    rails: RailNumbers
     instances: Mapping[str, MigInstance]
     """MigInstances of the GPUs, answering or not, by UUID."""
     destroyed: tuple[MigInstance, ...]
@@ -112,6 +116,8 @@ def build_snapshot(
         config=config,
         inventory=inventory,
         departed=departed,
+        departed_nics=_departed_nics(previous, inventory) if previous else (),
+        rails=rail_numbers(inventory, previous.rails if previous else None),
         instances=instances,
         destroyed=_destroyed(previous, instances) if previous else (),
         health=health,
@@ -154,6 +160,16 @@ def _through_dra(snapshot: Snapshot) -> frozenset[str] | None:
 
 def _instances(gpus: Iterable[Gpu]) -> Mapping[str, MigInstance]:
     return MappingProxyType({each.uuid: each for gpu in gpus for each in mig_instances(gpu)})
+
+
+def _departed_nics(previous: Snapshot, now: Inventory) -> tuple[Nic, ...]:
+    present = {nic.address for nic in now.nics if carries_rdma(nic)}
+    seen = {
+        nic.address: nic
+        for nic in (*previous.departed_nics, *previous.inventory.nics)
+        if carries_rdma(nic) and nic.address is not None
+    }
+    return tuple(nic for address, nic in seen.items() if address not in present)
 
 
 def _destroyed(previous: Snapshot, now: Mapping[str, MigInstance]) -> tuple[MigInstance, ...]:

@@ -68,7 +68,7 @@ class SnapshotBackend(Backend):
     def prefer(self, resource: str, request: PreferenceRequest) -> Sequence[str]:
         """Return the best devices; why is worked out and logged after the answer is out."""
         snapshot, ledger = self._snapshot(resource), self._ledger()
-        nics_taken = tuple(self._nic_grants.taken(besides=request.available))
+        nics_taken = tuple(self._nic_grants.occupied(besides=request.available))
         placement = prefer(
             snapshot,
             ledger,
@@ -128,7 +128,7 @@ class SnapshotBackend(Backend):
             answer = list_devices(devices, flags, offer, request_id=_uuid, client=client)
         except HardwareError as error:
             raise AllocationRefused(str(error)) from error
-        nics_taken, now_s = tuple(self._nic_grants.taken(besides=device_ids)), _now_s()
+        nics_taken, now_s = tuple(self._nic_grants.occupied(besides=device_ids)), _now_s()
         gpus = [parent_of(device) for device in devices]
         nics = give_nics(self._nic_grants, snapshot, resource, device_ids, gpus)
         self._granted(resource, device_ids)

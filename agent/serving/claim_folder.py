@@ -8,8 +8,13 @@ from agent.model.machine import Machine
 
 
 def claims_folder(machine: Machine) -> Path:
-    """Return where the claims of a node are written down."""
+    """Return where claims for GPUs of a node are written down."""
     return machine.path("/var/lib/plumbline/claims")
+
+
+def nic_claims_folder(machine: Machine) -> Path:
+    """Return where claims for NICs of a node are written down."""
+    return machine.path("/var/lib/plumbline/nic-claims")
 
 
 def has_claims(machine: Machine) -> bool:

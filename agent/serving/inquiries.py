@@ -27,8 +27,8 @@ class Inquiries:
     """Called first, so that nothing decided is missing."""
     slice_fault: Callable[[str], str | None] = lambda _: None
     """Returns why the time slice of a GPU is not in force, by its UUID."""
-    claims: Callable[[], Sequence[StoredClaim] | None] = lambda: None
-    """Returns the claims of this node; None where none are served."""
+    claims: Callable[[], Mapping[str, Sequence[StoredClaim]] | None] = lambda: None
+    """Returns the claims of this node by driver; None where none are served."""
     mps_pid: Callable[[str], int | None] = lambda _: None
     """Returns which process the MPS daemon of a set is, by the set's name."""
 
@@ -52,7 +52,11 @@ class Inquiries:
                 claims = self.claims()
                 if claims is None:
                     raise ConfigError("no claims are served here: plumbline.mode is device-plugin")
-                return msgspec.to_builtins(claims)
+                return [
+                    {"driver": driver, **msgspec.to_builtins(claim)}
+                    for driver, known in claims.items()
+                    for claim in known
+                ]
             case other:
                 raise ConfigError(
                     f"ask is {other!r}; what can be asked is claims, decisions, node, sharing"

@@ -45,6 +45,7 @@ class NicGrants:
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         """Start with none; ``load`` adds those of earlier instances."""
+        self._claimed: frozenset[str] = frozenset()
         self._now_s = now_s
         self._grants: dict[frozenset[str], NicGrant] = {}
 
@@ -73,6 +74,19 @@ class NicGrants:
             if not grant.over and devices.isdisjoint(besides)
             for nic in grant.nics
         )
+
+    @property
+    def claimed(self) -> frozenset[str]:
+        """Return the NICs that ResourceClaims have: no container gets them with GPUs."""
+        return self._claimed
+
+    def claim(self, nics: frozenset[str]) -> None:
+        """Take in which NICs ResourceClaims have."""
+        self._claimed = nics
+
+    def occupied(self, *, besides: Collection[str] = ()) -> Collection[str]:
+        """Return the NICs that are not free: those that are taken, and those that claims have."""
+        return {*self.taken(besides=besides), *self._claimed}
 
     def grant(self, folder: Path, document: Mapping[str, Any], nics: Sequence[str]) -> Path:
         """Write a container's summary and count its NICs as taken; return the file.

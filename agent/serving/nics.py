@@ -41,7 +41,13 @@ def give_nics(
     if not wanted.enabled:
         return None
     ordered = sorted({gpu.uuid: gpu for gpu in gpus}.values(), key=lambda gpu: gpu.index)
-    allotment = allot(snapshot.inventory, ordered, wanted, grants.taken(besides=frozenset(devices)))
+    allotment = allot(
+        snapshot.inventory,
+        ordered,
+        wanted,
+        grants.taken(besides=frozenset(devices)),
+        claimed=grants.claimed,
+    )
     envs = {NCCL_IB_HCA: nccl_hcas(allotment.nics)} if allotment.nics else {}
     document = summary(snapshot, resource, devices, ordered, allotment)
     mounts: tuple[Mount, ...] = ()

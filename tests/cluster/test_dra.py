@@ -20,11 +20,15 @@ ACCOUNT = "system:serviceaccount:kube-system:plumbline"
 # graph follows behind), and tries again only a minute later.
 PATIENCE_S = 120
 API, DRIVER = "resource.k8s.io/v1", "gpu.nvidia.com"
+NICS = "nic.plumbline.dev"
 
 
 @pytest.fixture
-def claims(cluster):
-    """Start the agent as its service account, with the classes that claims name."""
+def claims(cluster, request):
+    """Start the agent as its service account, with the classes that claims name.
+
+    A parameter is the configuration's ``plumbline.dra``.
+    """
     classes = (DAEMONSET / "deviceclasses.yaml").read_text()
     if cluster.components.minor < 36:
         classes = classes.replace("  extendedResourceName:", "  #")
@@ -34,7 +38,7 @@ def claims(cluster):
         *cluster.apply(classes),
     ]
     claims = Claims(cluster, bound_account(cluster))
-    claims.start()
+    claims.start(getattr(request, "param", {}))
     yield claims
     cluster.delete_pods()
     # A kubelet that still has a claim takes no other of its name.
@@ -90,13 +94,15 @@ class Claims:
         self._cluster = cluster
         self._account = account
 
-    def start(self):
+    def start(self, dra):
         self._cluster.agent.start(
             f"--node-name={self._cluster.node.name}",
             f"--kubeconfig={self._account}",
-            config=yaml.safe_dump({"version": "v1", "plumbline": {"mode": "dra"}}),
+            config=yaml.safe_dump({"version": "v1", "plumbline": {"mode": "dra", "dra": dra}}),
         )
         self.wait_devices(8)
+        if dra.get("nics"):
+            self.wait_devices(12, driver=NICS)
 
     @property
     def account(self):
@@ -105,17 +111,20 @@ class Claims:
     def _resource(self, kind):
         return self._cluster.dynamic.resources.get(api_version=API, kind=kind)
 
-    def slices(self):
+    def slices(self, *drivers):
         found = self._cluster.dynamic.get(self._resource("ResourceSlice")).to_dict()["items"]
-        return [each for each in found if each["spec"]["driver"] == DRIVER]
+        return [each for each in found if each["spec"]["driver"] in (drivers or (DRIVER,))]
 
-    def devices(self):
-        return [device for each in self.slices() for device in each["spec"].get("devices") or ()]
+    def devices(self, driver=DRIVER):
+        found = self.slices(driver)
+        return [device for each in found for device in each["spec"].get("devices") or ()]
 
-    def wait_devices(self, count, timeout_s=20):
+    def wait_devices(self, count, timeout_s=20, driver=DRIVER):
         waiting.poll(
-            lambda: len(self.devices()) == count,
-            what=lambda: self._cluster.explain(f"{len(self.devices())} devices are published"),
+            lambda: len(self.devices(driver)) == count,
+            what=lambda: self._cluster.explain(
+                f"{len(self.devices(driver))} devices of {driver} are published"
+            ),
             timeout_s=timeout_s,
         )
 
@@ -124,6 +133,9 @@ class Claims:
         devices = {"requests": [{"name": "gpus", "exactly": exactly}]}
         if constraints:
             devices["constraints"] = list(constraints)
+        self.claim_devices(name, devices)
+
+    def claim_devices(self, name, devices):
         self._cluster.apply(
             {
                 "apiVersion": API,
@@ -143,16 +155,21 @@ class Claims:
         )
 
     def allocated(self, name):
+        return [each["device"] for each in self.results(name)]
+
+    def results(self, name):
         kind = self._resource("ResourceClaim")
         found = self._cluster.dynamic.get(kind, name=name, namespace=pods.NAMESPACE).to_dict()
-        return [r["device"] for r in found["status"]["allocation"]["devices"]["results"]]
+        return found["status"]["allocation"]["devices"]["results"]
 
     def wait_none_left(self):
         """Wait until the kubelet has given every claim back."""
-        left = self._cluster.machine.folder / "var/lib/plumbline/claims"
+        folder = self._cluster.machine.folder / "var/lib/plumbline"
         waiting.poll(
-            lambda: not left.is_dir() or not list(left.iterdir()),
-            what=lambda: self._cluster.explain(f"claims are left: {list(left.iterdir())}"),
+            lambda: not list(folder.glob("*claims/*")),
+            what=lambda: self._cluster.explain(
+                f"claims are left: {list(folder.glob('*claims/*'))}"
+            ),
             timeout_s=30,
         )
 
@@ -162,7 +179,7 @@ class Claims:
             self._cluster.dynamic.delete(kind, name=each.metadata.name, namespace=pods.NAMESPACE)
 
     def delete_slices(self):
-        for each in self.slices():
+        for each in self.slices(DRIVER, NICS):
             self._cluster.dynamic.delete(
                 self._resource("ResourceSlice"), name=each["metadata"]["name"]
             )
@@ -288,7 +305,7 @@ def test_an_agent_writes_the_slices_of_its_own_node_and_no_others(cluster, claim
     for forged, why in (
         (slice_of("other"), f"its own node, which is {here}"),
         (everywhere, f"its own node, which is {here}"),
-        (slice_of(here, driver="dra.net"), "driver is gpu.nvidia.com"),
+        (slice_of(here, driver="dra.net"), "drivers are gpu.nvidia.com and nic.plumbline.dev"),
         (slice_of(here, pool={**own["spec"]["pool"], "name": "other"}), "named after its node"),
     ):
         with pytest.raises(ApiError, match=why) as caught:

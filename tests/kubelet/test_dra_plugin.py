@@ -171,6 +171,29 @@ async def test_what_a_killed_instance_left_is_removed_and_a_living_one_left_alon
         task.cancel()
 
 
+async def test_another_drivers_sockets_are_left_alone():
+    async with serving(Backend()) as (_plugin, registry, _told):
+        folder = registry.parents[1]
+        others = "nic.example.com"
+        dead = [
+            folder / f"plugins_registry/{others}-killed-reg.sock",
+            folder / f"plugins/{others}/dra-killed.sock",
+        ]
+        for path in dead:
+            path.parent.mkdir(exist_ok=True)
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(str(path))
+        beside = DraPlugin(DRIVER, Backend(), kubelet_dir=folder, instance="pod-2")
+        task = asyncio.create_task(beside.run())
+        await there(folder / f"plugins_registry/{DRIVER}-pod-2-reg.sock")
+
+        assert set(dead) <= set(sockets(folder))
+        await beside.close()
+        task.cancel()
+        for path in dead:
+            path.unlink()
+
+
 async def test_sockets_that_somebody_removes_are_made_anew():
     async with serving(Backend()) as (_, registry, _told):
         before = Path((await info(registry)).endpoint)

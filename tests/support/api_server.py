@@ -1,4 +1,6 @@
-"""A little of an API server: nodes, Events, pods and evictions, over HTTP on loopback."""
+"""A little of an API server, over HTTP on loopback: nodes, Events, pods and evictions, claims and
+slices.
+"""
 
 import contextlib
 import functools
@@ -9,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 NODE = "node-1"
+SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 END, CUT = "end", "cut"
 
 
@@ -20,6 +23,10 @@ class ApiServer:
         self.version = 1
         self.node = {"labels": {}, "annotations": {}}
         self.pods = {}
+        self.claims = {}
+        """Claims by path."""
+        self.slices = {}
+        """ResourceSlices by name."""
         self.budgets = set()
         self.events = []
         self.requests = []
@@ -71,6 +78,15 @@ class ApiServer:
         with self.lock:
             assert self.lock.wait_for(condition, timeout_s), (self.node, self.events)
 
+    def devices(self, driver):
+        """The devices that a driver has published, by name."""
+        return {
+            device["name"]: device
+            for each in self.slices.values()
+            if each["spec"]["driver"] == driver
+            for device in each["spec"]["devices"]
+        }
+
     def end_watches(self):
         """End every watch, as a server does after a while."""
         for watch in self.watches:
@@ -95,7 +111,12 @@ class ApiServer:
     def object(self):
         return {
             "kind": "Node",
-            "metadata": {"name": NODE, "resourceVersion": str(self.version), **self.node},
+            "metadata": {
+                "name": NODE,
+                "uid": f"uid-of-{NODE}",
+                "resourceVersion": str(self.version),
+                **self.node,
+            },
             "status": {"conditions": [{"lastHeartbeatTime": str(self.version)}]},
         }
 
@@ -127,6 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._watch(parse_qs(url.query))
         elif url.path in self.api.pods:
             self._send(200, self.api.pods[url.path])
+        elif url.path in self.api.claims:
+            self._send(200, self.api.claims[url.path])
+        elif url.path == SLICES:
+            self._list_slices(parse_qs(url.query)["fieldSelector"][0])
         else:
             self._send(404, {"message": f"{url.path} not found"})
 
@@ -147,6 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.api.lock.notify_all()
             self._send(201, body)
             return
+        if self.path == SLICES:
+            self._store_slice(body)
+            return
         pod = self.path.removesuffix("/eviction")
         if pod in self.api.budgets:
             self._send(429, {"message": "would violate the budget"})
@@ -155,6 +183,37 @@ class _Handler(BaseHTTPRequestHandler):
                 self.api.pods.pop(pod, None)
                 self.api.lock.notify_all()
             self._send(201, body)
+
+    def do_PUT(self):
+        body = self._body()
+        if not self._refused("PUT", self.path, body):
+            self._store_slice(body)
+
+    def do_DELETE(self):
+        self._body()
+        if not self._refused("DELETE", self.path):
+            with self.api.lock:
+                self.api.slices.pop(self.path.removeprefix(f"{SLICES}/"), None)
+                self.api.lock.notify_all()
+            self._send(200, {})
+
+    def _list_slices(self, selector):
+        wanted = dict(pair.split("=") for pair in selector.split(","))
+        with self.api.lock:
+            found = [
+                each
+                for each in self.api.slices.values()
+                if all(each["spec"][key.removeprefix("spec.")] == wanted[key] for key in wanted)
+            ]
+            self._send(200, {"items": found})
+
+    def _store_slice(self, body):
+        with self.api.lock:
+            self.api.version += 1
+            body["metadata"] |= {"resourceVersion": str(self.api.version), "uid": "u"}
+            self.api.slices[body["metadata"]["name"]] = body
+            self.api.lock.notify_all()
+            self._send(200, body)
 
     def _watch(self, query):
         assert query["fieldSelector"] == [f"metadata.name={NODE}"]

@@ -48,6 +48,20 @@ def test_slices_are_printed_as_they_would_be_published(dgx):
     assert all(each["name"] in table for each in devices)
 
 
+def test_slices_of_nics_are_printed_where_they_are_asked_for(dgx):
+    both = list(yaml.safe_load_all(plumbline("slices", "--machine", dgx, "--nics")))
+
+    assert [each["spec"]["driver"] for each in both] == ["gpu.nvidia.com", "nic.plumbline.dev"]
+    gpus, nics = (each["spec"]["devices"] for each in both)
+    assert [each["name"] for each in nics][:2] == ["nic-0000-18-00-0", "nic-0000-40-00-0"]
+    rails = [each["attributes"].get("rail") for each in nics]
+    assert rails == [*({"int": i} for i in range(8)), None, None, None, None]
+    assert {each["attributes"]["rail"]["int"] for each in gpus} == set(range(8))
+    table = plumbline("slices", "--machine", dgx, "-o", "table", "--nics")
+    assert all(each["name"] in table for each in (*gpus, *nics))
+    assert "nic-0000" not in plumbline("slices", "--machine", dgx, "-o", "table")
+
+
 def test_claims_take_an_agent_that_runs(dgx):
     said = plumbline("claims", "--machine", dgx, code=1)
 

@@ -55,7 +55,7 @@ def test_a_gpu_has_the_attributes_that_claims_select_by():
         0, compute_capability="9.0", module_id=3, position=position, fabric=fabric, brand="x" * 65
     )
 
-    device = gpu_device(found, node(), nvlink_group=2)
+    device = gpu_device(found, node(), nvlink_group=2, rail=5)
 
     assert device.name == "gpu-0"
     assert device.capacity == {"memory": 2**30}
@@ -67,6 +67,7 @@ def test_a_gpu_has_the_attributes_that_claims_select_by():
         "pcieSwitch": "0000:16:00.0",
         "nvlinkClique": "c.7",
         "nvlinkGroup": 2,
+        "rail": 5,
         "numaNode": 0,
         "resource.kubernetes.io/pcieRoot": "pci0000:15",
         "resource.kubernetes.io/pciBusID": "0000:01:00.0",
