@@ -49,7 +49,7 @@ class Connection:
         self._access = access
         secure = access.server.startswith("https:")
         self._pool = urllib3.PoolManager(
-            maxsize=2,
+            maxsize=4,
             retries=False,
             ssl_context=access.tls() if secure else None,
             socket_options=[*HTTPConnection.default_socket_options, *_KEPT_ALIVE],

@@ -2,11 +2,80 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from agent.cluster.connection import ApiError, Connection
+from agent.planning.api_abilities import read_version
 from agent.planning.slices import API, Document, SliceChanges
 
 _SLICES = f"/apis/{API}/resourceslices"
 _GONE = 404
+# Slices that were deleted; a node has a few.
+_REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A slice as it was sent, and as the server has it."""
+
+    sent: Document
+    kept: Document
+
+
+class NodeSlices:
+    """The slices of one node as the API server has them, of every driver; for a Watch.
+
+    Usable from several threads. ``changed`` is called after every change, on the thread that
+    brought it.
+    """
+
+    path = _SLICES
+
+    def __init__(self, node: str, changed: Callable[[], None]) -> None:
+        """Name the node; nothing is known of its slices yet."""
+        self.selector = f"spec.nodeName={node}"
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._known: dict[str, Document] | None = None
+        # What was written may be gone before its writer has heard that it is there.
+        self._gone: deque[object] = deque(maxlen=_REMEMBERED)
+
+    def of(self, driver: str) -> list[Document] | None:
+        """Return the slices of a driver; None until they are known."""
+        with self._lock:
+            known = self._known
+            if known is None:
+                return None
+            return [each for each in known.values() if each["spec"]["driver"] == driver]
+
+    def begin(self, connection: Connection) -> str:
+        """Take in what is there; return the version to watch from. Raises ClusterError."""
+        found = connection.get(_SLICES, fieldSelector=self.selector)
+        with self._lock:
+            self._known = {each["metadata"]["name"]: each for each in found.get("items") or ()}
+        self._changed()
+        return str((found.get("metadata") or {}).get("resourceVersion") or "")
+
+    def change(self, kind: str, document: Mapping[str, Any]) -> None:
+        """Take in a change: ADDED, MODIFIED or DELETED."""
+        with self._lock:
+            if self._known is not None:
+                self._take_in(self._known, kind, document)
+        self._changed()
+
+    def _take_in(self, known: dict[str, Document], kind: str, document: Mapping[str, Any]) -> None:
+        name, uid = document["metadata"]["name"], document["metadata"].get("uid")
+        there = known.get(name)
+        if kind == "DELETED":
+            self._gone.append(uid)
+            if there is not None and there["metadata"].get("uid") == uid:
+                del known[name]
+        elif uid not in self._gone and (there is None or not _is_older(document, there)):
+            known[name] = dict(document)
 
 
 def node_uid(connection: Connection, node: str) -> str:
@@ -14,28 +83,43 @@ def node_uid(connection: Connection, node: str) -> str:
     return str(connection.get(f"/api/v1/nodes/{node}")["metadata"]["uid"])
 
 
-def list_slices(connection: Connection, node: str, driver: str) -> list[Document]:
-    """Return the slices of a driver on a node. Raises ClusterError."""
-    selector = f"spec.nodeName={node},spec.driver={driver}"
-    return list(connection.get(_SLICES, fieldSelector=selector).get("items") or ())
+def server_version(connection: Connection) -> tuple[int, int]:
+    """Return major and minor of the API server. Raises ClusterError."""
+    return read_version(connection.get("/version"))
 
 
-def change_slices(connection: Connection, changes: SliceChanges) -> None:
-    """Write changes; a slice that is gone already counts as deleted.
+def change_slices(
+    connection: Connection, changes: SliceChanges, there: NodeSlices
+) -> tuple[Written, ...]:
+    """Write changes, and note them in ``there``; a slice that is gone already counts as deleted.
 
-    Raises ClusterError; ApiError 409 when somebody else has written meanwhile: list again.
+    Raises ClusterError; ApiError 409 when somebody else has written meanwhile.
     """
     for each in changes.delete:
         _delete(connection, each)
+        there.change("DELETED", each)
+    written = []
     for each in changes.update:
-        connection.put(f"{_SLICES}/{each['metadata']['name']}", each)
+        kept = connection.put(f"{_SLICES}/{each['metadata']['name']}", each)
+        there.change("MODIFIED", kept)
+        written.append(Written(sent=each, kept=kept))
     for each in changes.create:
-        connection.post(_SLICES, each)
+        kept = connection.post(_SLICES, each)
+        there.change("ADDED", kept)
+        written.append(Written(sent=each, kept=kept))
+    return tuple(written)
 
 
 def read_claim_object(connection: Connection, namespace: str, name: str) -> Document:
     """Return a ResourceClaim. Raises ClusterError."""
     return connection.get(f"/apis/{API}/namespaces/{namespace}/resourceclaims/{name}")
+
+
+def _is_older(document: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Return True for news of an object that is older than what is known of it."""
+    a, b = (str(each["metadata"].get("resourceVersion", "")) for each in (document, there))
+    same = document["metadata"].get("uid") == there["metadata"].get("uid")
+    return same and a.isdecimal() and b.isdecimal() and int(a) < int(b)
 
 
 def _delete(connection: Connection, document: Document) -> None:

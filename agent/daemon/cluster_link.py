@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from agent.cluster.connection import ApiError, Connection
-from agent.cluster.node import Labels, NodeWatch, shortened, write_event, write_node
+from agent.cluster.node import Labels, NodeLabels, shortened, write_event, write_node
 from agent.cluster.pods import Evicted, evict
+from agent.cluster.watching import Watch
 from agent.daemon.orders import Report, State
 from agent.daemon.threads import in_thread
 from agent.model.errors import ClusterError
@@ -48,10 +49,9 @@ class ClusterLink:
         self._reported = asyncio.Event()
         self._said: tuple[str, State, str | None] | None = None
         self._ask_again_s: dict[str, float] = {}
-        self._watch = NodeWatch(
+        self._watch = Watch(
             self._connection,
-            node,
-            changed=lambda labels: self._hand_over(self._changed, labels),
+            NodeLabels(node, lambda labels: self._hand_over(self._changed, labels)),
             failed=lambda error: self._hand_over(self._failed, error),
         )
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.cluster.access import Access
 from agent.cluster.connection import Connection
+from agent.cluster.slices import NodeSlices
+from agent.cluster.watching import Watch
 from agent.daemon.boot import boot_id
 from agent.daemon.dra_driver import DraDriver, Site
 from agent.daemon.on_demand import InstanceMaker, OnDemandGpus
 from agent.daemon.threads import in_thread
 from agent.ledger.ledger import Ledger
+from agent.model.errors import ClusterError
 from agent.model.machine import Machine
 from agent.partition.change import journal_folder
 from agent.planning.dra_devices import DRIVER
@@ -25,6 +29,7 @@ from agent.serving.claim_instances import ClaimInstances
 from agent.serving.claim_store import ClaimStore, StoredClaim
 from agent.serving.gpu_offers import GpuOffers
 from agent.serving.nic_offers import NicOffers
+from agent.telemetry import logs
 
 State = Callable[[], tuple[Snapshot | None, Ledger]]
 
@@ -72,8 +77,14 @@ class Dra:
         """
         self._state = gpus.state
         self._connection = Connection(access)
+        slices = NodeSlices(node, lambda: self._hand_over(self._slices_changed))
+        self._watch = Watch(
+            self._connection, slices, lambda error: self._hand_over(self._note_watch, error)
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
         site = Site(
             connection=self._connection,
+            slices=slices,
             node=node,
             boot=boot_id(machine),
             kubelet_dir=kubelet_dir,
@@ -128,6 +139,8 @@ class Dra:
 
     async def run(self) -> None:
         """Serve, for ever."""
+        self._loop = asyncio.get_running_loop()
+        self._watch.start()
         await asyncio.gather(
             self._on_demand.run(self._gpus.stirred),
             *(each.run() for each in self._drivers.values()),
@@ -135,6 +148,7 @@ class Dra:
 
     async def close(self) -> None:
         """End the service."""
+        self._watch.close()
         await asyncio.gather(*(each.close() for each in self._drivers.values()))
         self._connection.close()
 
@@ -144,6 +158,22 @@ class Dra:
         for driver in self._drivers.values():
             driver.stirred()
         self._tell_claimed_nics()
+
+    def _slices_changed(self) -> None:
+        for driver in self._drivers.values():
+            driver.slices_changed()
+
+    def _note_watch(self, error: ClusterError | None) -> None:
+        if error is None:
+            logs.event("slices_watched")
+        else:
+            logs.error("slices_not_watched", error=error, doing="trying again")
+
+    def _hand_over(self, call: Callable[..., None], *values: object) -> None:
+        """Pass something from the watching thread to the loop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(call, *values)
 
     def _gpu_pool(self) -> GpuPool | None:
         snapshot, ledger = self._state()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.cluster.connection import Connection
-from agent.cluster.slices import read_claim_object
+from agent.cluster.slices import NodeSlices, read_claim_object
 from agent.daemon.slices import SlicePublisher
 from agent.daemon.threads import in_thread
 from agent.planning.cdi import Surroundings
@@ -29,6 +29,8 @@ class Site:
     """Where the drivers of a node serve; what they have in common."""
 
     connection: Connection
+    slices: NodeSlices
+    """What the API server has of this node's."""
     node: str
     boot: str
     """The node's boot id."""
@@ -102,6 +104,7 @@ class DraDriver:
         )
         self._publisher = SlicePublisher(
             site.connection,
+            site.slices,
             site.node,
             name,
             offering=self._offering,
@@ -127,6 +130,10 @@ class DraDriver:
     async def close(self) -> None:
         """End the service."""
         await self._plugin.close()
+
+    def slices_changed(self) -> None:
+        """Take in that the API server has other slices."""
+        self._publisher.stirred()
 
     def stirred(self) -> None:
         """Take in that what is to be published may have changed."""

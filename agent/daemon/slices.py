@@ -1,17 +1,19 @@
-"""Keeps the node's ResourceSlices as they are to be, and writes nothing while they are."""
+"""Keeps a driver's ResourceSlices as they are to be, and writes nothing while they are."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent.cluster.connection import ApiError, Connection
-from agent.cluster.slices import change_slices, list_slices, node_uid
+from agent.cluster.slices import NodeSlices, Written, change_slices, node_uid, server_version
 from agent.daemon.threads import in_thread
 from agent.model.errors import describe
+from agent.planning.api_abilities import ApiAbilities, dropped_features, reduced
 from agent.planning.dra_devices import Offering
+from agent.planning.dra_order import differs_in_order, kept_order
 from agent.planning.slices import Pool, plan_slices, slice_changes
 from agent.telemetry import logs
 
@@ -20,9 +22,8 @@ _CONFLICT = 409
 # How long a kubelet takes after it has taken a driver to connect to it: milliseconds. A pod that it
 # gets before that waits for its next try, a minute.
 CONNECTED_S = 0.3
-# A kubelet that starts removes all slices of its node in the background: looked for again and
-# again until it can have ended.
-WIPE_LOOKS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+# A better order of what is free can wait until claims have stopped coming and going.
+ORDER_PAUSE_S = 1.0
 
 
 class SlicePublisher:
@@ -31,34 +32,38 @@ class SlicePublisher:
     def __init__(
         self,
         connection: Connection,
+        there: NodeSlices,
         node: str,
         driver: str,
         *,
         offering: Callable[[], Offering | None],
         taint_effect: Callable[[], str],
     ) -> None:
-        """``offering`` returns what is to be published, None while that is not known."""
+        """``there`` is what the API server has; whoever follows it calls ``stirred``.
+
+        ``offering`` returns what is to be published, None while that is not known.
+        """
         self._connection = connection
+        self._there = there
         self._node = node
         self._driver = driver
         self._offering = offering
         self._taint_effect = taint_effect
         self._pool: Pool | None = None
+        self._abilities = ApiAbilities()
         self._is_registered = False
         self._wake = asyncio.Event()
-        self._published: tuple[Offering, str] | None = None
-        self._looks: list[float] = []
+        self._published: Offering | None = None
+        self._order_due_s: float | None = None
         self._trouble: str | None = None
 
     def stirred(self) -> None:
-        """Take in that what is to be published may have changed."""
+        """Take in that what is published, or is to be, may have changed."""
         self._wake.set()
 
     def registered(self) -> None:
-        """Take in that a kubelet has taken the driver: one that has just started wipes slices."""
-        now_s = asyncio.get_running_loop().time()
-        self._looks = [now_s + each for each in WIPE_LOOKS_S]
-        self._published = None
+        """Take in that a kubelet has taken the driver: server and node may be others by now."""
+        self._pool = None
         asyncio.get_running_loop().call_later(CONNECTED_S, self._connected)
 
     def _connected(self) -> None:
@@ -74,39 +79,27 @@ class SlicePublisher:
                 await self._publish()
                 self._note(None)
                 pause_s = _FIRST_PAUSE_S
-                await self._rest()
+                await self._wake.wait()
             except Exception as error:  # noqa: BLE001 - a loop that ended would publish nothing
                 conflict = isinstance(error, ApiError) and error.status == _CONFLICT
                 if not conflict:
                     self._note(describe(error))
                 after_s = error.retry_after_s if isinstance(error, ApiError) else None
-                self._published = None
                 await asyncio.sleep(after_s or pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - spread
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def _rest(self) -> None:
-        """Wait for a change, or for the next look for a wipe."""
-        now_s = asyncio.get_running_loop().time()
-        self._looks = [each for each in self._looks if each > now_s]
-        pause_s = self._looks[0] - now_s if self._looks else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._wake.wait()
-            return
-        self._published = None
-
     async def _publish(self) -> None:
-        offering, effect = self._offering(), self._taint_effect()
-        if offering is None or not self._is_registered or (offering, effect) == self._published:
+        offering, there = self._offering(), self._there.of(self._driver)
+        if offering is None or there is None or not self._is_registered:
             return
-        if self._pool is None:
-            uid = await in_thread(node_uid, self._connection, self._node)
-            self._pool = Pool(driver=self._driver, node=self._node, node_uid=uid)
-        wanted = plan_slices(offering, self._pool, effect)
-        there = await in_thread(list_slices, self._connection, self._node, self._driver)
+        pool = self._pool or await self._look_around()
+        offering = self._ordered(offering)
+        wanted = plan_slices(
+            reduced(offering, self._abilities), pool, self._taint_effect(), self._abilities
+        )
         changes = slice_changes(wanted, there)
         if changes:
-            await in_thread(change_slices, self._connection, changes)
+            written = await in_thread(change_slices, self._connection, changes, self._there)
             logs.event(
                 "slices_published",
                 driver=self._driver,
@@ -115,7 +108,51 @@ class SlicePublisher:
                 updated=len(changes.update),
                 deleted=len(changes.delete),
             )
-        self._published = offering, effect
+            self._take_in_dropped(written)
+        self._published = offering
+
+    async def _look_around(self) -> Pool:
+        """Find out whose slices they are, and what the server is. Raises ClusterError."""
+        version = await in_thread(server_version, self._connection)
+        if version != self._abilities.version:
+            self._abilities = ApiAbilities(version=version)
+        uid = await in_thread(node_uid, self._connection, self._node)
+        self._pool = Pool(driver=self._driver, node=self._node, node_uid=uid)
+        return self._pool
+
+    def _ordered(self, offering: Offering) -> Offering:
+        """Return an offering in the order in which it is to be published now."""
+        before = self._published
+        if before is None:
+            return offering
+        offering = kept_order(offering, before)
+        if not differs_in_order(offering, before):
+            self._order_due_s = None
+            return offering
+        loop = asyncio.get_running_loop()
+        if self._order_due_s is None:
+            self._order_due_s = loop.time() + ORDER_PAUSE_S
+            loop.call_at(self._order_due_s, self._wake.set)
+        if loop.time() < self._order_due_s:
+            by_name = {each.name: each for each in offering.devices}
+            return replace(offering, devices=tuple(by_name[each.name] for each in before.devices))
+        self._order_due_s = None
+        return offering
+
+    def _take_in_dropped(self, written: tuple[Written, ...]) -> None:
+        """Take in what the server dropped of it; what is left is published at once."""
+        found = {feature for each in written for feature in dropped_features(each.sent, each.kept)}
+        if fresh := found - self._abilities.dropped:
+            logs.error(
+                "slices_cut",
+                driver=self._driver,
+                server=".".join(map(str, self._abilities.version)),
+                gates=tuple(sorted(fresh)),
+                doing="offering what is safe without; turn these feature gates of the API server"
+                " and the scheduler on to have the rest",
+            )
+            self._abilities = replace(self._abilities, dropped=self._abilities.dropped | fresh)
+            self._wake.set()
 
     def _note(self, trouble: str | None) -> None:
         if trouble != self._trouble:

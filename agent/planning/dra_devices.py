@@ -111,6 +111,8 @@ class Offering:
     devices: tuple[DraDevice, ...]
     """In the order in which they are listed."""
     counter_sets: tuple[CounterSet, ...] = ()
+    allocated: frozenset[str] = frozenset()
+    """Names of devices that claims have: they stay."""
 
 
 def gpu_device(

@@ -62,7 +62,8 @@ class NicPool:
             devices=(
                 *(_device(nic, self.snapshot) for nic in _ordered(listed, self.snapshot)),
                 *(self._lost_device(each) for each in sorted(lost, key=pci_order)),
-            )
+            ),
+            allocated=frozenset(map(nic_name, self.claimed)),
         )
 
     @cached_property

@@ -10,7 +10,9 @@ may be what is left of a broken four, and a claim for four is to say what they m
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from agent.planning.dra_devices import Offering
 from agent.planning.placement import PlacementTable, Request
 
 
@@ -33,3 +35,25 @@ def listed_order(
         chosen += [uuid for uuid in left if uuid in found and uuid not in chosen]
         size *= 2
     return (*chosen, *(uuid for uuid in everything if uuid not in set(chosen)))
+
+
+def kept_order(fresh: Offering, published: Offering) -> Offering:
+    """Return an offering in the order that is published, where that is as good.
+
+    It is where the devices are the same and those that are free come in the wanted order: where
+    those that claims have stand is nobody's business.
+    """
+    by_name = {each.name: each for each in fresh.devices}
+    before = [each.name for each in published.devices]
+    if by_name.keys() != set(before):
+        return fresh
+    wanted = [name for name in by_name if name not in fresh.allocated]
+    if [name for name in before if name not in fresh.allocated] != wanted:
+        return fresh
+    return replace(fresh, devices=tuple(by_name[name] for name in before))
+
+
+def differs_in_order(fresh: Offering, published: Offering) -> bool:
+    """Return True when two offerings are the same but for the order of their devices."""
+    here, there = ({each.name: each for each in one.devices} for one in (fresh, published))
+    return here == there and fresh.devices != published.devices

@@ -85,7 +85,11 @@ class GpuPool:
             for each in devices
             if each.name in self.claimed.devices or self._held(each.subject) is None
         ]
-        return Offering(devices=tuple(listed), counter_sets=self._counter_sets(listed))
+        return Offering(
+            devices=tuple(listed),
+            counter_sets=self._counter_sets(listed),
+            allocated=frozenset(self.claimed.devices),
+        )
 
     @cached_property
     def subjects(self) -> Mapping[str, Subject]:

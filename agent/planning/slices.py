@@ -7,17 +7,28 @@ slices it has; only the highest generation counts, and only when it is complete.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from agent.planning.dra_devices import DraDevice, Offering, Value, Version
+from agent.planning.api_abilities import ApiAbilities
+from agent.planning.dra_devices import (
+    CounterSet,
+    DraDevice,
+    Offering,
+    RequestPolicy,
+    Value,
+    Version,
+)
 
-_MOST, _MOST_WITH_TAINTS = 128, 64
+# Devices in a slice; where one has taints or draws on counters; counter sets; letters of a name.
+_MOST, _MOST_WITH_TAINTS, _MOST_SETS, _NAME_BYTES = 128, 64, 8, 253
 _UNITS = (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 API = "resource.k8s.io/v1"
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,46 +54,141 @@ class SliceChanges:
         return bool(self.delete or self.update or self.create)
 
 
-def plan_slices(offering: Offering, pool: Pool, taint_effect: str) -> list[Document]:
+def plan_slices(
+    offering: Offering,
+    pool: Pool,
+    taint_effect: str,
+    abilities: ApiAbilities = ApiAbilities(),  # noqa: B008 - a value
+) -> list[Document]:
     """Return the slices of a pool, at least one, in the order that the scheduler goes through.
 
-    Without a generation, which depends on what is there.
+    Without a generation, which depends on what is there. ``offering`` is one that a server of
+    these abilities can hold (``reduced``).
     """
-    devices = offering.devices
-    most = _MOST_WITH_TAINTS if any(each.taints for each in devices) else _MOST
-    parts = [devices[i : i + most] for i in range(0, len(devices), most)] or [()]
-    return [_slice(i, part, len(parts), pool, taint_effect) for i, part in enumerate(parts)]
+    if abilities.counters_apart:
+        counters = [
+            {"sharedCounters": [_counter_set(each) for each in part]}
+            for part in _parts(offering.counter_sets, _MOST_SETS)
+        ]
+        contents: list[Document] = [
+            {"devices": [_device(each, taint_effect) for each in part]}
+            for part in _filled(offering.devices)
+        ]
+    else:
+        counters = []
+        contents = _together(offering, taint_effect)
+    count = len(contents) + len(counters)
+    return [
+        *(_slice(f"counters-{i:03}", each, count, pool) for i, each in enumerate(counters)),
+        *(_slice(f"{i:03}", each, count, pool) for i, each in enumerate(contents)),
+    ]
 
 
 def slice_changes(wanted: Sequence[Document], there: Iterable[Document]) -> SliceChanges:
     """Return what is to be done; nothing where only an order of keys or a default differs."""
     by_name = {each["metadata"]["name"]: each for each in there}
     generations = {_pool(each).get("generation", 0) for each in by_name.values()}
-    same = by_name.keys() == {each["metadata"]["name"] for each in wanted} and all(
-        _essence(each) == _essence(by_name[each["metadata"]["name"]]) for each in wanted
-    )
-    if same and len(generations) <= 1:
+    complete = len(generations) <= 1 and by_name.keys() == {_name(each) for each in wanted}
+    changed = [
+        each
+        for each in wanted
+        if (old := by_name.get(_name(each))) is None or _essence(old) != _essence(each)
+    ]
+    if complete and not changed:
         return SliceChanges()
-    generation = max(generations, default=0) + 1
+    # One slice alone is replaced at once; of several, a scheduler is to see all or none.
+    alone = complete and len(changed) == 1
+    generation = max(generations, default=0) + (0 if alone else 1)
+    times = _taint_times(by_name.values())
     update, create = [], []
-    for each in wanted:
-        old = by_name.pop(each["metadata"]["name"], None)
-        fresh = {
-            **each,
-            "spec": {**each["spec"], "pool": {**_pool(each), "generation": generation}},
-        }
-        if old is None:
+    for each in changed if alone else wanted:
+        fresh = _with_times(each, times)
+        fresh["spec"]["pool"] = {**_pool(each), "generation": generation}
+        if (old := by_name.get(_name(each))) is None:
             create.append(fresh)
         else:
             version = {"resourceVersion": old["metadata"]["resourceVersion"]}
-            fresh["metadata"] = {**fresh["metadata"], **version}
-            update.append(fresh)
-    return SliceChanges(delete=tuple(by_name.values()), update=tuple(update), create=tuple(create))
+            update.append({**fresh, "metadata": {**fresh["metadata"], **version}})
+    kept = {_name(each) for each in wanted}
+    gone = tuple(each for name, each in by_name.items() if name not in kept)
+    return SliceChanges(delete=gone, update=tuple(update), create=tuple(create))
 
 
-def _slice(
-    index: int, devices: Sequence[DraDevice], count: int, pool: Pool, taint_effect: str
-) -> Document:
+def _name(document: Mapping[str, Any]) -> str:
+    return str(document["metadata"]["name"])
+
+
+def _taint_times(there: Iterable[Document]) -> dict[tuple[str, str, str], str]:
+    """Return since when devices have their taints, as the server noted it."""
+    return {
+        (device["name"], taint["key"], taint["effect"]): taint["timeAdded"]
+        for each in there
+        for device in each["spec"].get("devices") or ()
+        for taint in device.get("taints") or ()
+        if "timeAdded" in taint
+    }
+
+
+def _with_times(document: Document, times: Mapping[tuple[str, str, str], str]) -> Document:
+    """Return a slice whose taints are as old as they were: the server would date them anew."""
+    spec = dict(document["spec"])
+    if "devices" in spec:
+        spec["devices"] = [
+            {**device, "taints": [_aged(device["name"], each, times) for each in device["taints"]]}
+            if "taints" in device
+            else device
+            for device in spec["devices"]
+        ]
+    return {**document, "spec": spec}
+
+
+def _aged(device: str, taint: Document, times: Mapping[tuple[str, str, str], str]) -> Document:
+    since = times.get((device, taint["key"], taint["effect"]))
+    return taint if since is None else {**taint, "timeAdded": since}
+
+
+def _together(offering: Offering, taint_effect: str) -> list[Document]:
+    """Return contents of slices in which counters stand beside the devices that draw on them."""
+    sets = {each.name: each for each in offering.counter_sets}
+    by_set: dict[str, list[DraDevice]] = {}
+    alone: list[DraDevice] = []
+    for device in offering.devices:
+        (by_set.setdefault(next(iter(device.consumes)), []) if device.consumes else alone).append(
+            device
+        )
+    contents: list[Document] = [
+        {
+            "sharedCounters": [_counter_set(sets[name])],
+            "devices": [_device(each, taint_effect) for each in devices],
+        }
+        for name, devices in by_set.items()
+    ]
+    if alone or not contents:
+        rest = _filled(alone)
+        contents += [{"devices": [_device(each, taint_effect) for each in part]} for part in rest]
+    return contents
+
+
+def _filled(devices: Sequence[DraDevice]) -> list[Sequence[DraDevice]]:
+    """Return devices slice by slice, in their order; one slice where there are none."""
+    parts: list[list[DraDevice]] = [[]]
+    for device in devices:
+        heavy = any(_is_heavy(each) for each in (*parts[-1], device))
+        if len(parts[-1]) >= (_MOST_WITH_TAINTS if heavy else _MOST):
+            parts.append([])
+        parts[-1].append(device)
+    return [*parts]
+
+
+def _is_heavy(device: DraDevice) -> bool:
+    return bool(device.taints or device.consumes)
+
+
+def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def _slice(suffix: str, contents: Document, count: int, pool: Pool) -> Document:
     owner = {
         "apiVersion": "v1",
         "kind": "Node",
@@ -93,16 +199,29 @@ def _slice(
     return {
         "apiVersion": API,
         "kind": "ResourceSlice",
-        "metadata": {
-            "name": f"{pool.node}-{pool.driver}-{index}",
-            "ownerReferences": [owner],
-        },
+        "metadata": {"name": _slice_name(pool, suffix), "ownerReferences": [owner]},
         "spec": {
             "driver": pool.driver,
             "nodeName": pool.node,
             "pool": {"name": pool.node, "resourceSliceCount": count},
-            "devices": [_device(each, taint_effect) for each in devices],
+            **contents,
         },
+    }
+
+
+def _slice_name(pool: Pool, suffix: str) -> str:
+    """Return a slice's name; slices of devices sort in the order of their devices."""
+    name = f"{pool.node}-{pool.driver}-{suffix}"
+    if len(name) <= _NAME_BYTES:
+        return name
+    digest = hashlib.sha256(pool.node.encode()).hexdigest()[:16]
+    return f"node-{digest}-{pool.driver}-{suffix}"
+
+
+def _counter_set(counters: CounterSet) -> Document:
+    return {
+        "name": counters.name,
+        "counters": {name: {"value": _quantity(n)} for name, n in counters.counters.items()},
     }
 
 
@@ -111,16 +230,34 @@ def _device(device: DraDevice, taint_effect: str) -> Document:
         "name": device.name,
         "attributes": {name: _value(value) for name, value in device.attributes.items()},
     }
+    # What is empty would not come back from the API server, and count as a change.
     if device.capacity:
-        # An empty one would not come back from the API server, and count as a change.
         document["capacity"] = {
-            name: {"value": _quantity(n)} for name, n in device.capacity.items()
+            name: _capacity(n, device.policies.get(name)) for name, n in device.capacity.items()
         }
+    if device.shared:
+        document["allowMultipleAllocations"] = True
+    if device.consumes:
+        document["consumesCounters"] = [
+            {"counterSet": name, "counters": {n: {"value": _quantity(v)} for n, v in taken.items()}}
+            for name, taken in device.consumes.items()
+        ]
     if device.taints:
         document["taints"] = [
             {"key": key, "value": value, "effect": taint_effect}
             for key, value in sorted(device.taints.items())
         ]
+    return document
+
+
+def _capacity(count: int, policy: RequestPolicy | None) -> Document:
+    document: Document = {"value": _quantity(count)}
+    if policy is not None:
+        bounds = {"min": policy.least, "max": policy.most, "step": policy.step}
+        document["requestPolicy"] = {
+            "default": _quantity(policy.default),
+            "validRange": {k: _quantity(n) for k, n in bounds.items() if n is not None},
+        }
     return document
 
 
@@ -162,4 +299,5 @@ def _essence(document: Mapping[str, Any]) -> Document:
         "nodeName": spec.get("nodeName"),
         "pool": pool,
         "devices": devices,
+        "sharedCounters": spec.get("sharedCounters") or [],
     }

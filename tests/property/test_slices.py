@@ -1,94 +1,323 @@
 """Whatever a node has, its slices obey the API's limits, and a change is the least there is."""
 
-import random
+import json
 import re
+from collections import Counter
+from itertools import count
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.planning.dra_devices import DraDevice, Offering, Version, WholeGpus, device_name
+from agent.model.mig import MigPlacement
+from agent.planning.api_abilities import (
+    ApiAbilities,
+    Feature,
+    dropped_features,
+    read_version,
+    reduced,
+)
+from agent.planning.dra_devices import (
+    CounterSet,
+    DraDevice,
+    NewInstance,
+    Offering,
+    RequestPolicy,
+    Version,
+    WholeGpus,
+    device_name,
+)
+from agent.planning.dra_order import differs_in_order, kept_order
 from agent.planning.slices import Pool, plan_slices, slice_changes
 
 POOL = Pool(driver="gpu.nvidia.com", node="node-1.example", node_uid="u")
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+ABILITIES = st.builds(
+    ApiAbilities,
+    version=st.sampled_from([(1, 34), (1, 35), (1, 36)]),
+    dropped=st.frozensets(st.sampled_from(Feature)),
+)
+ABLE = ApiAbilities()
+TAINT = {"gpu.nvidia.com/unhealthy": "true"}
+
+
+def whole(i, **more):
+    return DraDevice(
+        name=f"gpu-{i}",
+        subject=WholeGpus(gpus=(f"GPU-{i}",)),
+        attributes={"type": "gpu", "gpuIndex": i, "driverVersion": Version("580.65.6")},
+        capacity={"memory": 85520809984 + i},
+        **more,
+    )
+
+
+def part(i, number):
+    return DraDevice(
+        name=f"gpu-{i}-mig-{number}",
+        subject=NewInstance(
+            gpu=f"GPU-{i}", profile=19, placement=MigPlacement(start=number, size=1)
+        ),
+        attributes={"type": "mig"},
+        capacity={},
+        consumes={f"gpu-{i}": {f"memory-slice-{number}": 1}},
+    )
+
+
+def pair(i):
+    return DraDevice(
+        name=f"pair-{i}",
+        subject=WholeGpus(gpus=(f"GPU-{i}", f"GPU-{i + 1}")),
+        attributes={"type": "pair"},
+        capacity={"gpus": 2},
+        consumes={"gpus": {f"gpu-{i}": 8, f"gpu-{i + 1}": 8}},
+    )
 
 
 @st.composite
-def pools(draw):
-    count = draw(st.integers(0, 12) | st.sampled_from([63, 64, 65, 127, 128, 129, 257]))
-    tainted = draw(st.sets(st.integers(0, max(0, count - 1)), max_size=3))
-    return tuple(
-        DraDevice(
-            name=f"gpu-{i}",
-            subject=WholeGpus(gpus=(f"GPU-{i}",)),
-            attributes={"type": "gpu", "gpuIndex": i, "driverVersion": Version("580.65.6")},
-            capacity={"memory": draw(st.integers(1, 2**38)) if i < 3 else 85520809984},
-            taints={"gpu.nvidia.com/unhealthy": "xid-79"} if i in tainted else {},
-        )
-        for i in range(count)
-    )
+def offerings(draw):
+    """GPUs, some unwell; with shares, or with the parts of each and with pairs, or with neither."""
+    kind = draw(st.sampled_from(["plain", "shares", "parts", "parts and pairs"]))
+    most = 20 if "parts" in kind else 300
+    number = draw(st.integers(0, 12) | st.sampled_from([16, 63, 64, 65, 127, 128, 129, 257]))
+    number = min(number, most)
+    ill = draw(st.sets(st.integers(0, max(0, number - 1)), max_size=3))
+    devices, sets = [], []
+    for i in range(number):
+        more = {"taints": TAINT} if i in ill else {}
+        if kind == "shares":
+            policy = RequestPolicy(default=2**20, least=2**20, most=2**36, step=2**20)
+            more |= {"shared": True, "policies": {"memory": policy}}
+        if "parts" in kind:
+            counters = {f"memory-slice-{n}": 1 for n in range(8)}
+            sets.append(CounterSet(name=f"gpu-{i}", counters=counters))
+            of_node = {"gpus": {f"gpu-{i}": 8}} if "pairs" in kind else {}
+            more |= {"consumes": {f"gpu-{i}": counters, **of_node}}
+        devices.append(whole(i, **more))
+    if "parts" in kind:
+        devices += [part(i, n) for i in range(number) for n in range(8)]
+    if "pairs" in kind and number > 1:
+        devices += [pair(i) for i in range(0, number - 1, 2)]
+        sets.append(CounterSet(name="gpus", counters={f"gpu-{i}": 8 for i in range(number)}))
+    names = [each.name for each in devices]
+    allocated = draw(st.frozensets(st.sampled_from(names), max_size=3)) if names else frozenset()
+    return Offering(devices=tuple(devices), counter_sets=tuple(sets), allocated=allocated)
 
 
-def published(changes, there=()):
-    """What an API server has after these changes: it fills in defaults, and keeps versions."""
-    gone = {each["metadata"]["name"] for each in (*changes.delete, *changes.update)}
-    kept = [each for each in there if each["metadata"]["name"] not in gone]
-    fresh = []
-    for each in (*changes.update, *changes.create):
-        spec = {**each["spec"], "devices": [_stored(d) for d in each["spec"]["devices"]]}
-        version = {"resourceVersion": str(random.random()), "uid": "x"}
-        fresh.append({**each, "spec": spec, "metadata": {**each["metadata"], **version}})
-    return [*kept, *fresh]
+class Server:
+    """An API server as far as slices go: it fills in defaults, and drops what its gates are for."""
+
+    def __init__(self, abilities=ABLE):
+        self.abilities = abilities
+        self.slices = {}
+        self.version = count(1)
+
+    def carry_out(self, changes):
+        """Return what was sent, each with what is kept of it."""
+        for each in changes.delete:
+            del self.slices[each["metadata"]["name"]]
+        written = []
+        for each in (*changes.update, *changes.create):
+            name = each["metadata"]["name"]
+            assert (name in self.slices) == (each in changes.update)
+            if name in self.slices:
+                known = self.slices[name]["metadata"]["resourceVersion"]
+                assert each["metadata"]["resourceVersion"] == known
+            written.append((each, self._kept(each)))
+            self.slices[name] = written[-1][1]
+        return written
+
+    def _kept(self, sent):
+        kept = json.loads(json.dumps(sent))
+        spec, dropped = kept["spec"], self.abilities.dropped
+        for device in spec.get("devices", ()):
+            if Feature.TAINTS in dropped:
+                device.pop("taints", None)
+            if Feature.COUNTERS in dropped:
+                device.pop("consumesCounters", None)
+            if Feature.SHARES in dropped:
+                device.pop("allowMultipleAllocations", None)
+                for capacity in device.get("capacity", {}).values():
+                    capacity.pop("requestPolicy", None)
+            for taint in device.get("taints", ()):
+                taint.setdefault("timeAdded", "2026-01-01T00:00:00Z")
+        if Feature.COUNTERS in dropped:
+            spec.pop("sharedCounters", None)
+        kept["metadata"] |= {"resourceVersion": str(next(self.version)), "uid": "x"}
+        return kept
 
 
-def _stored(device):
-    taints = [{**taint, "timeAdded": "2026-01-01T00:00:00Z"} for taint in device.get("taints", ())]
-    return {**device, **({"taints": taints} if taints else {})}
+def documents(offering, abilities=ABLE):
+    return plan_slices(reduced(offering, abilities), POOL, "NoSchedule", abilities)
 
 
-@given(pools())
-def test_a_pool_is_complete_and_no_slice_too_large(devices):
-    slices = plan_slices(Offering(devices=devices), POOL, "NoSchedule")
+def listed(slices):
+    return [each["name"] for one in slices for each in one["spec"].get("devices", ())]
+
+
+@given(offerings(), ABILITIES)
+@settings(max_examples=200)
+def test_a_pool_is_complete_and_no_slice_is_more_than_the_api_takes(offering, abilities):
+    slices = documents(offering, abilities)
 
     assert slices
-    names = [each["name"] for one in slices for each in one["spec"]["devices"]]
-    assert names == [each.name for each in devices]
-    most = 64 if any(each.taints for each in devices) else 128
+    assert len({one["metadata"]["name"] for one in slices}) == len(slices)
+    sets = Counter(s["name"] for one in slices for s in one["spec"].get("sharedCounters", ()))
+    assert all(n == 1 for n in sets.values())
     for one in slices:
         assert one["spec"]["pool"]["resourceSliceCount"] == len(slices)
-        assert len(one["spec"]["devices"]) <= most
-        for device in one["spec"]["devices"]:
-            assert len(device["attributes"]) + len(device["capacity"]) <= 32
-            assert re.fullmatch(r"[1-9][0-9]*(Ki|Mi|Gi)?", device["capacity"]["memory"]["value"])
-    assert len({one["metadata"]["name"] for one in slices}) == len(slices)
+        devices = one["spec"].get("devices", ())
+        own = [each["name"] for each in one["spec"].get("sharedCounters", ())]
+        assert len(own) <= 8
+        if abilities.counters_apart:
+            assert ("devices" in one["spec"]) != ("sharedCounters" in one["spec"])
+        heavy = any("taints" in each or "consumesCounters" in each for each in devices)
+        assert len(devices) <= (64 if heavy else 128)
+        for device in devices:
+            assert LABEL.match(device["name"])
+            assert len(device["attributes"]) + len(device.get("capacity", ())) <= 32
+            consumed = [each["counterSet"] for each in device.get("consumesCounters", ())]
+            assert len(consumed) <= 2
+            assert set(consumed) <= set(sets if abilities.counters_apart else own)
+            assert all(each["counters"] for each in device.get("consumesCounters", ()))
+    names = listed(slices)
+    assert len(set(names)) == len(names)
+    # Whatever cannot be said of it, what a claim has is never dropped.
+    assert offering.allocated <= set(names)
+    if abilities == ABLE:
+        assert names == [each.name for each in offering.devices]
 
 
-@settings(max_examples=40, deadline=None)
-@given(pools(), pools())
-def test_what_is_published_is_left_alone_and_what_changes_gets_one_new_generation(before, after):
-    first = published(slice_changes(plan_slices(Offering(devices=before), POOL, "NoSchedule"), ()))
-    assert not slice_changes(
-        plan_slices(Offering(devices=before), POOL, "NoSchedule"), reversed(first)
-    )
+@given(offerings(), ABILITIES)
+@settings(max_examples=200)
+def test_a_server_that_drops_fields_is_found_out_once_and_then_nothing_is_written(offering, real):
+    server = Server(real)
+    known = ApiAbilities(version=real.version)
+    for _ in range(len(Feature) + 1):
+        changes = slice_changes(documents(offering, known), server.slices.values())
+        written = server.carry_out(changes)
+        found = frozenset().union(*(dropped_features(*each) for each in written))
+        assert found <= real.dropped
+        if not found:
+            break
+        known = ApiAbilities(version=real.version, dropped=known.dropped | found)
 
-    changes = slice_changes(plan_slices(Offering(devices=after), POOL, "NoSchedule"), first)
-    now = published(changes, first)
-    generations = {one["spec"]["pool"]["generation"] for one in now}
+    assert not slice_changes(documents(offering, known), reversed([*server.slices.values()]))
+
+
+@given(offerings())
+def test_without_counters_no_two_devices_are_parts_of_one_gpu(offering):
+    kept = reduced(offering, ApiAbilities(dropped=frozenset({Feature.COUNTERS})))
+
+    assert not kept.counter_sets
+    taken = Counter()
+    for each in kept.devices:
+        assert not each.consumes
+        subject = each.subject
+        gpus = subject.gpus if isinstance(subject, WholeGpus) else (subject.gpu,)
+        # What claims have already may be anything.
+        if each.name not in offering.allocated:
+            taken.update(gpus)
+    assert all(n == 1 for n in taken.values())
+    claimed = {
+        gpu
+        for each in offering.devices
+        if each.name in offering.allocated and not each.name.removeprefix("gpu-").isdecimal()
+        for gpu in (
+            each.subject.gpus if isinstance(each.subject, WholeGpus) else (each.subject.gpu,)
+        )
+    }
+    assert claimed.isdisjoint(taken)
+
+
+@given(offerings(), offerings())
+def test_what_is_published_is_left_alone_and_what_changes_is_the_least(before, after):
+    server = Server()
+    server.carry_out(slice_changes(documents(before), ()))
+    first = dict(server.slices)
+    assert not slice_changes(documents(before), reversed([*first.values()]))
+
+    changes = slice_changes(documents(after), first.values())
+    server.carry_out(changes)
+
+    # One generation, and all of it; a lone change within a pool of the same slices keeps it.
+    generations = {each["spec"]["pool"]["generation"] for each in server.slices.values()}
     assert len(generations) == 1
-    assert bool(changes) == (generations != {1})
-    assert not slice_changes(plan_slices(Offering(devices=after), POOL, "NoSchedule"), now)
-    assert [d["name"] for one in sorted(now, key=_index) for d in one["spec"]["devices"]] == [
-        each.name for each in after
+    alone = first.keys() == server.slices.keys() and len(changes.update) <= 1
+    assert generations == ({1} if alone else {2})
+    assert not slice_changes(documents(after), server.slices.values())
+
+
+def test_a_taint_is_as_old_as_it_was_whatever_slice_it_comes_to_stand_in():
+    server = Server()
+    offering = Offering(devices=tuple(whole(i, taints=TAINT if i == 70 else {}) for i in range(71)))
+    server.carry_out(slice_changes(documents(offering), ()))
+    for one in server.slices.values():
+        for device in one["spec"]["devices"]:
+            for taint in device.get("taints", ()):
+                taint["timeAdded"] = "2020-02-02T00:00:00Z"
+
+    fewer = Offering(devices=offering.devices[10:])
+    server.carry_out(slice_changes(documents(fewer), server.slices.values()))
+
+    (taint,) = (
+        taint
+        for one in server.slices.values()
+        for device in one["spec"]["devices"]
+        for taint in device.get("taints", ())
+    )
+    assert taint["timeAdded"] == "2020-02-02T00:00:00Z"
+
+
+@given(st.permutations(range(6)), st.permutations(range(6)), st.sets(st.integers(0, 5)))
+def test_an_order_is_kept_where_what_is_free_comes_as_wanted(published, fresh, claimed):
+    allocated = frozenset(f"gpu-{i}" for i in claimed)
+    before = Offering(devices=tuple(whole(i) for i in published))
+    wanted = Offering(devices=tuple(whole(i) for i in fresh), allocated=allocated)
+
+    kept = kept_order(wanted, before)
+
+    free = [each for each in fresh if each not in claimed]
+    assert [i for i in map(index, kept.devices) if i not in claimed] == free
+    if [i for i in published if i not in claimed] == free:
+        assert kept.devices == before.devices
+    assert differs_in_order(kept, before) == (kept.devices != before.devices)
+    other = Offering(devices=(*wanted.devices[1:], whole(7)))
+    assert kept_order(other, before) is other
+    assert not differs_in_order(other, before)
+
+
+def index(device):
+    return device.attributes["gpuIndex"]
+
+
+def test_slices_of_devices_sort_in_the_order_of_their_devices():
+    offering = Offering(devices=tuple(whole(i) for i in range(1500)))
+
+    names = [each["metadata"]["name"] for each in documents(offering)]
+
+    assert len(names) > 10
+    assert names == sorted(names)
+
+
+def test_a_node_with_a_long_name_has_slices_too():
+    long_names = [f"{'n' * 240}{i}" for i in range(2)]
+    names = [
+        plan_slices(
+            Offering(devices=()), Pool(driver="gpu.nvidia.com", node=node, node_uid="u"), "x"
+        )[0]["metadata"]["name"]
+        for node in long_names
     ]
 
+    assert all(len(name) <= 253 for name in names)
+    assert names[0] != names[1]
 
-def _index(one):
-    return int(one["metadata"]["name"].rpartition("-")[2])
+
+def test_versions_are_read_as_servers_write_them():
+    assert read_version({"major": "1", "minor": "36"}) == (1, 36)
+    assert read_version({"major": "1", "minor": "35+"}) == (1, 35)
+    assert read_version({}) == (1, 34)
 
 
 @given(st.uuids())
-def test_a_device_is_named_by_its_uuid_as_a_dns_label(uuid):
-    name = device_name(f"GPU-{str(uuid).upper()}")
-
-    assert LABEL.match(name)
-    assert name == f"gpu-{uuid}"
+def test_a_name_is_a_label_whatever_the_uuid(uuid):
+    assert LABEL.match(device_name(f"GPU-{uuid}"))
+    assert LABEL.match(device_name(f"MIG-{str(uuid).upper()}"))

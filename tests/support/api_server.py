@@ -27,12 +27,18 @@ class ApiServer:
         """Claims by path."""
         self.slices = {}
         """ResourceSlices by name."""
+        self.minor = "36"
+        self.drop = lambda document: document
+        """Returns of a ResourceSlice what is stored: a server whose gates are off drops fields."""
         self.budgets = set()
         self.events = []
         self.requests = []
         self.refuse = None
         """Called with method and path; a (status, message, headers) is the answer."""
         self.watches = []
+        """Those on the node."""
+        self.slice_watches = []
+        self.slice_changes = []
         self.server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
         self.server.api = self
         self.server.daemon_threads = True
@@ -84,24 +90,54 @@ class ApiServer:
             device["name"]: device
             for each in self.slices.values()
             if each["spec"]["driver"] == driver
-            for device in each["spec"]["devices"]
+            for device in each["spec"].get("devices", ())
         }
 
     def end_watches(self):
         """End every watch, as a server does after a while."""
-        for watch in self.watches:
+        for watch in (*self.watches, *self.slice_watches):
             watch.put(END)
 
     def cut_watches(self):
         """Break every watch, as a server does that is killed."""
-        for watch in self.watches:
+        for watch in (*self.watches, *self.slice_watches):
             watch.put(CUT)
 
     def expire_watches(self):
         """Tell every watch that its version is too old."""
         gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "old"}}
-        for watch in self.watches:
+        for watch in (*self.watches, *self.slice_watches):
             watch.put(gone)
+
+    def store_slice(self, document):
+        """Keep a ResourceSlice, and tell whoever watches; return what is kept."""
+        with self.lock:
+            self.version += 1
+            name = document["metadata"]["name"]
+            old = self.slices.get(name)
+            uid = old["metadata"]["uid"] if old else f"uid-{self.version}"
+            kept = self.drop(json.loads(json.dumps(document)))
+            kept["metadata"] |= {"resourceVersion": str(self.version), "uid": uid}
+            self.slices[name] = kept
+            self._tell_slice("MODIFIED" if old else "ADDED", kept)
+            return kept
+
+    def wipe_slices(self, *names):
+        """Delete ResourceSlices, as a kubelet does that starts; all where none is named."""
+        with self.lock:
+            for name in names or tuple(self.slices):
+                gone = self.slices.pop(name, None)
+                if gone is not None:
+                    self.version += 1
+                    gone["metadata"]["resourceVersion"] = str(self.version)
+                    self._tell_slice("DELETED", gone)
+
+    def _tell_slice(self, kind, document):
+        change = {"type": kind, "object": json.loads(json.dumps(document))}
+        self.slice_changes.append((self.version, change))
+        self.lock.notify_all()
+        for watch in self.slice_watches:
+            watch.put(change)
 
     def close(self):
         self.cut_watches()
@@ -144,8 +180,12 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == f"/api/v1/nodes/{NODE}":
             with self.api.lock:
                 self._send(200, self.api.object())
+        elif url.path == "/version":
+            self._send(200, {"major": "1", "minor": self.api.minor})
         elif url.path == "/api/v1/nodes" and "watch" in parse_qs(url.query):
-            self._watch(parse_qs(url.query))
+            self._watch_node(parse_qs(url.query))
+        elif url.path == SLICES and "watch" in parse_qs(url.query):
+            self._watch_slices(parse_qs(url.query))
         elif url.path in self.api.pods:
             self._send(200, self.api.pods[url.path])
         elif url.path in self.api.claims:
@@ -192,9 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self):
         self._body()
         if not self._refused("DELETE", self.path):
-            with self.api.lock:
-                self.api.slices.pop(self.path.removeprefix(f"{SLICES}/"), None)
-                self.api.lock.notify_all()
+            self.api.wipe_slices(self.path.removeprefix(f"{SLICES}/"))
             self._send(200, {})
 
     def _list_slices(self, selector):
@@ -205,17 +243,20 @@ class _Handler(BaseHTTPRequestHandler):
                 for each in self.api.slices.values()
                 if all(each["spec"][key.removeprefix("spec.")] == wanted[key] for key in wanted)
             ]
-            self._send(200, {"items": found})
+            metadata = {"resourceVersion": str(self.api.version)}
+            self._send(200, {"metadata": metadata, "items": found})
 
     def _store_slice(self, body):
+        name = body["metadata"]["name"]
         with self.api.lock:
-            self.api.version += 1
-            body["metadata"] |= {"resourceVersion": str(self.api.version), "uid": "u"}
-            self.api.slices[body["metadata"]["name"]] = body
-            self.api.lock.notify_all()
-            self._send(200, body)
+            old = self.api.slices.get(name)
+        wanted = body["metadata"].get("resourceVersion")
+        if old and old["metadata"]["resourceVersion"] != wanted:
+            self._send(409, {"message": f"{name} has been modified"})
+        else:
+            self._send(200, self.api.store_slice(body))
 
-    def _watch(self, query):
+    def _watch_node(self, query):
         assert query["fieldSelector"] == [f"metadata.name={NODE}"]
         changes = queue.Queue()
         with self.api.lock:
@@ -223,6 +264,20 @@ class _Handler(BaseHTTPRequestHandler):
             if self.api.version > int(query["resourceVersion"][0]):
                 changes.put({"type": "MODIFIED", "object": self.api.object()})
             self.api.lock.notify_all()
+        self._stream(changes, self.api.watches)
+
+    def _watch_slices(self, query):
+        assert query["fieldSelector"] == [f"spec.nodeName={NODE}"]
+        changes = queue.Queue()
+        with self.api.lock:
+            self.api.slice_watches.append(changes)
+            for version, change in self.api.slice_changes:
+                if version > int(query["resourceVersion"][0]):
+                    changes.put(change)
+            self.api.lock.notify_all()
+        self._stream(changes, self.api.slice_watches)
+
+    def _stream(self, changes, watches):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
@@ -234,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
             if change == END:
                 self.wfile.write(b"0\r\n\r\n")
         with self.api.lock:
-            self.api.watches.remove(changes)
+            watches.remove(changes)
         self.close_connection = True
 
     def _refused(self, method, path, body=None):

@@ -32,7 +32,7 @@ def dgx(tmp_path_factory):
 def test_slices_are_printed_as_they_would_be_published(dgx):
     (one,) = yaml.safe_load_all(plumbline("slices", "--machine", dgx, "--node-name", "n1"))
 
-    assert (one["kind"], one["metadata"]["name"]) == ("ResourceSlice", "n1-gpu.nvidia.com-0")
+    assert (one["kind"], one["metadata"]["name"]) == ("ResourceSlice", "n1-gpu.nvidia.com-000")
     devices = one["spec"]["devices"]
     assert [each["attributes"]["gpuIndex"]["int"] for each in devices] != []
     assert {each["name"] for each in devices} == {

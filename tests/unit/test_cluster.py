@@ -13,8 +13,9 @@ from api_server import NODE, ApiServer
 
 from agent.cluster.access import find_access, from_kubeconfig, in_cluster
 from agent.cluster.connection import ApiError, Connection
-from agent.cluster.node import NodeWatch, shortened, write_event, write_node
+from agent.cluster.node import NodeLabels, shortened, write_event, write_node
 from agent.cluster.pods import Evicted, evict
+from agent.cluster.watching import Watch
 from agent.daemon.cluster_link import REASON, STATE_LABEL, ClusterLink
 from agent.model.errors import ClusterError, ConfigError
 
@@ -39,12 +40,8 @@ def connection(server, tmp_path):
 def watch(connection):
     """A watch that is running; what it tells comes in order."""
     told = queue.Queue()
-    found = NodeWatch(
-        connection,
-        NODE,
-        changed=lambda labels: told.put(dict(labels)),
-        failed=told.put,
-    )
+    labels = NodeLabels(NODE, lambda found: told.put(dict(found)))
+    found = Watch(connection, labels, failed=told.put)
     found.start()
     yield told
     found.close()
@@ -77,7 +74,7 @@ def test_a_watch_that_breaks_is_begun_anew(server, watch):
     assert watch.get(timeout=10) == {}
     server.until(lambda: server.watches)
     server.cut_watches()
-    assert "watching node" in str(watch.get(timeout=10))
+    assert "watching metadata.name" in str(watch.get(timeout=10))
     server.label(mig__config="half")
 
     assert watch.get(timeout=10) == {"nvidia.com/mig.config": "half"}
@@ -125,7 +122,7 @@ class Hasty:
 
 def test_watches_that_end_at_once_are_not_asked_for_without_end():
     hasty = Hasty()
-    watch = NodeWatch(hasty, NODE, changed=lambda _: None, failed=lambda _: None)
+    watch = Watch(hasty, NodeLabels(NODE, lambda _: None), failed=lambda _: None)
     watch.start()
     time.sleep(1.0)
 
@@ -134,7 +131,7 @@ def test_watches_that_end_at_once_are_not_asked_for_without_end():
 
 
 def test_a_watch_is_closed_also_where_it_ends_at_that_moment():
-    watch = NodeWatch(Hasty(), NODE, changed=lambda _: None, failed=lambda _: None)
+    watch = Watch(Hasty(), NodeLabels(NODE, lambda _: None), failed=lambda _: None)
     watch._answer = Ended()
     watch.close()
 
@@ -156,7 +153,7 @@ def test_a_server_that_is_gone_without_a_word_is_found_out(server, connection):
 def test_trouble_is_told_once_and_its_end_too(server, connection):
     told = queue.Queue()
     server.refuse = lambda *_: (503, "not ready", [("Retry-After", "0")])
-    watch = NodeWatch(connection, NODE, changed=told.put, failed=told.put)
+    watch = Watch(connection, NodeLabels(NODE, told.put), failed=told.put)
     watch.start()
     error = told.get(timeout=10)
     assert "not ready (503)" in str(error)
@@ -202,7 +199,7 @@ def test_the_role_allows_what_is_asked_for_and_nothing_beside_it():
         ("", "events"): ("create",),
         ("", "pods"): ("get",),
         ("", "pods/eviction"): ("create",),
-        ("resource.k8s.io", "resourceslices"): ("list", "create", "update", "delete"),
+        ("resource.k8s.io", "resourceslices"): ("list", "watch", "create", "update", "delete"),
         ("resource.k8s.io", "resourceclaims"): ("get",),
     }
 

@@ -202,7 +202,7 @@ def test_slices_of_nics_are_written_once():
     wanted = plan_slices(NicPool(snapshot=snapshot()).offering, pool, "NoSchedule")
 
     (one,) = slice_changes(wanted, ()).create
-    assert one["metadata"]["name"] == "node-1-nic.plumbline.dev-0"
+    assert one["metadata"]["name"] == "node-1-nic.plumbline.dev-000"
     # As an API server returns it: without what is empty.
     assert all("capacity" not in device for device in one["spec"]["devices"])
     assert not slice_changes(wanted, (one,))
