@@ -27,7 +27,7 @@ NICS = "nic.plumbline.dev"
 def claims(cluster, request):
     """Start the agent as its service account, with the classes that claims name.
 
-    A parameter is the configuration's ``plumbline.dra``.
+    A parameter is the configuration's ``plumbline.dra``, with the ``mode`` where it is another.
     """
     classes = (DAEMONSET / "deviceclasses.yaml").read_text()
     if cluster.components.minor < 36:
@@ -87,6 +87,13 @@ def with_token(cluster, name, token):
     return path
 
 
+def configuration(mode="dra", **dra):
+    # Through the device plugin GPUs reach containers by CDI as well.
+    flags = {"plugin": {"deviceListStrategy": "cdi-cri"}}
+    plumbline = {"mode": mode, "dra": dra}
+    return yaml.safe_dump({"version": "v1", "flags": flags, "plumbline": plumbline})
+
+
 class Claims:
     """What a cluster has to do with DRA."""
 
@@ -98,9 +105,13 @@ class Claims:
         self._cluster.agent.start(
             f"--node-name={self._cluster.node.name}",
             f"--kubeconfig={self._account}",
-            config=yaml.safe_dump({"version": "v1", "plumbline": {"mode": "dra", "dra": dra}}),
+            config=configuration(**dra),
         )
-        self.wait_devices(8)
+        waiting.poll(
+            self.devices,
+            what=lambda: self._cluster.explain("no devices are published"),
+            timeout_s=20,
+        )
         if dra.get("nics"):
             self.wait_devices(12, driver=NICS)
 
