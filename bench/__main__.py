@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from bench import calls, day, following, idle, mig, placement, sharing, starting, xid
+from bench import calls, day, dra, following, idle, mig, placement, sharing, starting, xid
 
 FIGURES = {
     "start": lambda quick: starting.measure(rounds=3 if quick else 9),
@@ -17,6 +17,9 @@ FIGURES = {
     "mig": lambda quick: mig.measure(rounds=20 if quick else 200),
     "sharing": lambda quick: sharing.measure(
         rounds=200 if quick else 2000, starts=3 if quick else 7
+    ),
+    "dra": lambda quick: dra.measure(
+        rounds=100 if quick else 1000, starts=2 if quick else 5, idle_seconds=5 if quick else 60
     ),
     "xid": lambda _quick: xid.measure(),
     "following": lambda quick: following.measure(rounds=2 if quick else 5),

@@ -28,6 +28,7 @@ _KEPT_ALIVE = (
 )
 # Bound tokens live an hour at least, and are exchanged at 80 %; client-go reads them each minute.
 _TOKEN_S = 60.0
+_SERVER_S_FAULT, _TOO_MANY = 500, 429
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -38,6 +39,7 @@ class ApiError(ClusterError):
         """Name what was asked, and what was answered."""
         super().__init__(f"{what}: {message} ({status}){_advice(status)}")
         self.status = status
+        self.may_pass = status >= _SERVER_S_FAULT or status == _TOO_MANY
         self.retry_after_s = retry_after_s
 
 

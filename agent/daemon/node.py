@@ -49,6 +49,8 @@ FOLLOW_HELD_S = 10.0
 # How long a GPU that had left must answer again until it is trusted: one that comes and goes must
 # not be given to a pod each time.
 STEADY_S = 10.0
+# How long claims are gathered before what is offered follows them.
+CLAIMS_GATHER_S = 0.02
 # How long the end waits for the driver to let go.
 CLOSE_S = 1.2
 
@@ -99,6 +101,7 @@ class Node:
         """What has been changing since the last look began, also what is no more."""
         self._served = NOTHING_SERVED
         self._unplaced: list[XidEvent] = []
+        self._following: asyncio.TimerHandle | None = None
         self._returning: dict[str, asyncio.TimerHandle] = {}
         self._settling = False
         self._stirred = asyncio.Event()
@@ -172,8 +175,19 @@ class Node:
             self.refresh()
 
     def claimed(self, claims: Mapping[str, str]) -> None:
-        """Take in which GPUs ResourceClaims have: names by UUID."""
+        """Take in which GPUs ResourceClaims have: names by UUID.
+
+        Nobody else is given them from now on; what is offered follows in a moment, once for all
+        claims that came or went at once.
+        """
         self.ledger = self.ledger.with_claims(claims)
+        if self._following is None and self.snapshot is not None:
+            self._following = asyncio.get_running_loop().call_later(
+                CLAIMS_GATHER_S, self._follow_claims
+            )
+
+    def _follow_claims(self) -> None:
+        self._following = None
         if self.snapshot is not None:
             self._swap(self.snapshot.with_state(self._health, self.ledger))
 

@@ -21,7 +21,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _CONFLICT = 409
 # How long a kubelet takes after it has taken a driver to connect to it: milliseconds. A pod that it
 # gets before that waits for its next try, a minute.
-CONNECTED_S = 0.3
+CONNECTED_S = 0.1
 # A better order of what is free can wait until claims have stopped coming and going.
 ORDER_PAUSE_S = 1.0
 

@@ -76,3 +76,6 @@ class ClaimError(PlumblineError):
 
 class ClusterError(PlumblineError):
     """The API server refused or did not answer."""
+
+    may_pass = True
+    """False for a refusal that asking again changes nothing about."""

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig import GpuInstance, GpuInstanceProfile, MigPlacement
@@ -71,32 +72,51 @@ def instance_device(instance: MigInstance, inventory: Inventory) -> DraDevice:
     )
 
 
-def new_instances(
-    gpu: Gpu, on_demand: OnDemand, inventory: Inventory, foreign: Iterable[GpuInstance]
-) -> Iterator[DraDevice]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """An instance that can be made of a GPU."""
+
+    subject: NewInstance
+    profile: GpuInstanceProfile
+    consumes: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """Return what the device is called."""
+        return instance_name(self.subject.gpu, self.profile, self.subject.placement)
+
+
+def rooms(gpu: Gpu, on_demand: OnDemand, foreign: Iterable[GpuInstance]) -> Iterator[Room]:
     """Yield the instances that can be made of a GPU beside those that others made.
 
     What leaves the most room on an empty GPU comes first, the small profiles before the large.
     """
-    table, there = table_of(on_demand.profiles), tuple(foreign)
-    facts = board_facts(gpu, inventory)
-    counters = counter_set(gpu, on_demand, there).counters
-    limited = _limited(table)
+    table = table_of(on_demand.profiles)
+    counters, limited = counter_set(gpu, on_demand, foreign).counters, _limited(table)
     for profile in on_demand.profiles:
         if profile.whole is None:
             continue
-        own = {"type": "mig", "parentUUID": gpu.uuid, "profile": profile.name}
         for place in _by_room(table, profile):
             consumes = _consumed(profile, place, limited)
-            if any(n > counters.get(name, 0) for name, n in consumes.items()):
-                continue
-            yield DraDevice(
-                name=instance_name(gpu.uuid, profile, place),
-                subject=NewInstance(gpu=gpu.uuid, profile=profile.id, placement=place),
-                attributes=attributes(own | facts),
-                capacity=_capacity(profile),
-                consumes={counter_set_name(gpu.uuid): consumes},
-            )
+            if all(n <= counters.get(name, 0) for name, n in consumes.items()):
+                subject = NewInstance(gpu=gpu.uuid, profile=profile.id, placement=place)
+                yield Room(subject=subject, profile=profile, consumes=consumes)
+
+
+def new_instances(
+    gpu: Gpu, on_demand: OnDemand, inventory: Inventory, foreign: Iterable[GpuInstance]
+) -> Iterator[DraDevice]:
+    """Yield the instances that can be made of a GPU as DRA offers them, in the order of rooms."""
+    facts = board_facts(gpu, inventory)
+    for room in rooms(gpu, on_demand, foreign):
+        own = {"type": "mig", "parentUUID": gpu.uuid, "profile": room.profile.name}
+        yield DraDevice(
+            name=room.name,
+            subject=room.subject,
+            attributes=attributes(own | facts),
+            capacity=_capacity(room.profile),
+            consumes={counter_set_name(gpu.uuid): room.consumes},
+        )
 
 
 def instance_name(gpu: str, profile: GpuInstanceProfile, place: MigPlacement) -> str:
@@ -152,6 +172,7 @@ def _limit_name(profile: int) -> str:
     return f"profile-{profile}"
 
 
+@lru_cache(maxsize=16)  # boards of one node
 def _limited(table: MigTable) -> frozenset[int]:
     """Return the profiles of which fewer are allowed than slices would let be."""
     empty = table.room(0, Counter())
@@ -172,12 +193,13 @@ def _disjoint(placements: Iterable[MigPlacement]) -> int:
     return count
 
 
-def _by_room(table: MigTable, profile: GpuInstanceProfile) -> list[MigPlacement]:
+@lru_cache(maxsize=256)  # profiles of the boards of one node
+def _by_room(table: MigTable, profile: GpuInstanceProfile) -> tuple[MigPlacement, ...]:
     def room(place: MigPlacement) -> tuple[int, int]:
         bits = next(bits for bits, at in table.legal[profile.id] if at == place)
         return -table.room(bits, {profile.id: 1}).score, place.start
 
-    return sorted(profile.placements, key=room)
+    return tuple(sorted(profile.placements, key=room))
 
 
 def _profile_of(instance: MigInstance) -> GpuInstanceProfile | None:

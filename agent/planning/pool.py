@@ -28,6 +28,7 @@ from agent.planning.dra_devices import (
     Offering,
     Subject,
     WholeGpus,
+    device_name,
     gpu_device,
 )
 from agent.planning.dra_doors import dra_gpus
@@ -38,6 +39,7 @@ from agent.planning.dra_mig import (
     foreign_instances,
     instance_device,
     new_instances,
+    rooms,
 )
 from agent.planning.dra_order import listed_order
 from agent.planning.dra_shares import with_shares
@@ -93,9 +95,23 @@ class GpuPool:
 
     @cached_property
     def subjects(self) -> Mapping[str, Subject]:
-        """What the names of devices stand for, also of those that are not listed now."""
-        devices = (*self._whole_devices, *self._cell_devices, *self._instances)
-        return {each.name: each.subject for each in devices}
+        """What the names of devices stand for, also of those that are not listed now.
+
+        Without the devices themselves, which take longer: a pod waits for this.
+        """
+        found: dict[str, Subject] = {
+            device_name(uuid): WholeGpus(gpus=(uuid,)) for uuid in self._can_be_whole
+        }
+        found |= {each.name: WholeGpus(gpus=each.gpus) for each in self._cells}
+        for gpu in self.gpus.values():
+            foreign = self._foreign(gpu)
+            found |= {
+                device_name(each.uuid): ExistingInstance(gpu=gpu.uuid, uuid=each.uuid)
+                for each in _made(gpu, foreign)
+            }
+            if (on_demand := self._dividable.get(gpu.uuid)) is not None:
+                found |= {room.name: room.subject for room in rooms(gpu, on_demand, foreign)}
+        return found
 
     @cached_property
     def health(self) -> Mapping[str, str | None]:
@@ -150,7 +166,7 @@ class GpuPool:
     @cached_property
     def _whole(self) -> tuple[str, ...]:
         """GPUs that can be given as a whole, in the order in which they are listed."""
-        whole = [uuid for uuid, gpu in self.gpus.items() if self._can_be_whole(gpu)]
+        whole = self._can_be_whole
         taken = {uuid for each in self.claimed.devices.values() for uuid in gpus_of(each)}
         free = [uuid for uuid in whole if uuid not in taken and self.fault_of_gpu(uuid) is None]
         return listed_order(self.snapshot.placement, whole, free)
@@ -159,11 +175,18 @@ class GpuPool:
         """Return why a GPU must not be given as a whole."""
         return self.fault(WholeGpus(gpus=(uuid,)))
 
-    def _can_be_whole(self, gpu: Gpu) -> bool:
-        on_demand = self._dividable.get(gpu.uuid)
-        if not in_mig_mode(gpu):
-            return True
-        return on_demand is not None and on_demand.live_mode and not self._foreign(gpu)
+    @cached_property
+    def _can_be_whole(self) -> tuple[str, ...]:
+        """GPUs that can be given as a whole."""
+        return tuple(
+            uuid
+            for uuid, gpu in self.gpus.items()
+            if not in_mig_mode(gpu)
+            or (
+                (uuid in self._dividable and self._dividable[uuid].live_mode)
+                and not self._foreign(gpu)
+            )
+        )
 
     @cached_property
     def _whole_devices(self) -> tuple[DraDevice, ...]:
@@ -189,7 +212,7 @@ class GpuPool:
     @cached_property
     def _cells(self) -> tuple[CellMembers, ...]:
         kinds = self.snapshot.config.plumbline.dra.cells
-        tiled = cells_of(self.snapshot.placement, sorted(self._whole), kinds)
+        tiled = cells_of(self.snapshot.placement, sorted(self._can_be_whole), kinds)
         names = {each.name for each in tiled}
         # A claim may have one that would be made otherwise now.
         claimed = (
@@ -224,11 +247,9 @@ class GpuPool:
     def _instances_of(self, gpu: Gpu) -> Iterator[DraDevice]:
         on_demand = self._dividable.get(gpu.uuid)
         foreign = self._foreign(gpu)
-        ids = {each.id for each in foreign}
         inventory = self.snapshot.inventory
-        for instance in mig_instances(gpu):
-            if instance.gpu_instance in ids:
-                yield instance_device(instance, inventory)
+        for instance in _made(gpu, foreign):
+            yield instance_device(instance, inventory)
         if on_demand is not None:
             for device in new_instances(gpu, on_demand, inventory, foreign):
                 subject = device.subject
@@ -324,6 +345,12 @@ class GpuPool:
 
     def _parts_of(self, gpu: str) -> Iterator[MigInstance]:
         return (each for each in self.snapshot.instances.values() if each.parent.uuid == gpu)
+
+
+def _made(gpu: Gpu, around: Iterable[GpuInstance]) -> Iterator[MigInstance]:
+    """Yield the MigInstances of a GPU that lie in these GPU instances."""
+    ids = {each.id for each in around}
+    return (each for each in mig_instances(gpu) if each.gpu_instance in ids)
 
 
 def _looked_at(subject: Subject) -> tuple[str, ...]:

@@ -89,12 +89,14 @@ def device_names(spec_dir: Path, cdi_class: cdi.CdiClass) -> tuple[str, ...]:
     return tuple(str(each["name"]) for each in devices if isinstance(each, dict) and "name" in each)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write one specification, whole or not at all. Raises as ``publish`` does."""
+def write_passing_file(path: Path, content: bytes) -> None:
+    """Write one specification, whole or not at all, that is written again after a reboot.
+
+    Not forced to the disk. Raises as ``publish`` does.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, content)
-        _sync_folder(path.parent)
+        _write(path, content, durable=False)
     except OSError as error:
         raise _explained(path.parent, error) from error
 
@@ -114,7 +116,7 @@ def _publish(spec_dir: Path, contents: Mapping[cdi.CdiClass, bytes]) -> Publishe
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, *, durable: bool = True) -> None:
     scratch = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     try:
@@ -123,7 +125,8 @@ def _write(path: Path, content: bytes) -> None:
             os.fchmod(file.fileno(), _MODE)
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
             scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)

@@ -60,6 +60,13 @@ class ClaimInstances:
         self._in_thread = in_thread
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    def acts(self, claim: StoredClaim, document: Mapping[str, Any]) -> bool:  # noqa: ARG002 - a Stage
+        """Return True for a claim for which a GPU is divided, or made whole."""
+        return any(
+            device.place is not None or any(map(self._in_mig_mode, device.gpus))
+            for device in claim.devices
+        )
+
     async def prepare(self, claim: StoredClaim, document: Mapping[str, Any]) -> StoredClaim:  # noqa: ARG002 - a Stage
         """Make what a claim has of instances, and have its whole GPUs leave MIG mode."""
         for number, device in enumerate(claim.devices):

@@ -5,13 +5,13 @@ Names are those of NVIDIA's driver.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.partition.written import forget
 from agent.planning import cdi
-from agent.serving.cdi_files import write_file
+from agent.serving.cdi_files import write_passing_file
 from agent.serving.claim_store import StoredClaim, StoredDevice
 
 
@@ -42,6 +42,10 @@ class ClaimSpecs:
         self._around = around
         self._in_thread = in_thread
 
+    def acts(self, claim: StoredClaim, document: Mapping[str, Any]) -> bool:  # noqa: ARG002 - a Stage
+        """Return False: a specification that nobody was told of can be swept."""
+        return False
+
     async def prepare(self, claim: StoredClaim, document: Mapping[str, Any]) -> StoredClaim:  # noqa: ARG002 - a Stage
         """Write the specification of a claim: device nodes may have other numbers by now."""
         await self._write(claim)
@@ -63,7 +67,7 @@ class ClaimSpecs:
             for each in claim.devices
         ]
         document = cdi.claim_spec(_kind(self._driver), devices, self._around())
-        await self._in_thread(write_file, self._path(claim.uid), cdi.encode(document))
+        await self._in_thread(write_passing_file, self._path(claim.uid), cdi.encode(document))
 
     async def release(self, claim: StoredClaim) -> None:
         """Remove the specification of a claim."""
@@ -72,6 +76,15 @@ class ClaimSpecs:
     async def forget(self, uid: str) -> None:
         """Remove the specification of a claim of which nothing else is known."""
         await self._in_thread(forget, self._path(uid))
+
+    async def sweep(self, known: Collection[str]) -> None:
+        """Remove the specifications of claims that are not known."""
+        await self._in_thread(self._sweep, known)
+
+    def _sweep(self, known: Collection[str]) -> None:
+        for path in self._folder.glob(self._path("*").name):
+            if path.stem.rpartition("_")[2] not in known:
+                forget(path)
 
     def _path(self, uid: str) -> Path:
         return self._folder / f"{_vendor(self._driver)}-claim_{uid}.json"

@@ -11,6 +11,10 @@ from agent.serving.claim_store import StoredClaim
 class Stage(Protocol):
     """One part. Both calls are made again after a process has died in the middle of them."""
 
+    def acts(self, claim: StoredClaim, document: Mapping[str, Any]) -> bool:
+        """Return True where it changes more than files of its own: that is written down before."""
+        ...
+
     async def prepare(self, claim: StoredClaim, document: Mapping[str, Any]) -> StoredClaim:
         """Do it; return the claim with what has become known by that.
 

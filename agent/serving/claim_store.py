@@ -108,6 +108,10 @@ class ClaimStore:
                 faults.append(f"{self._folder / name}: {error}")
         return tuple(claims), tuple(faults)
 
+    def known(self) -> frozenset[str]:
+        """Return the UIDs of what is written down, readable or not. Raises HardwareError."""
+        return frozenset(name.removesuffix(_SUFFIX) for name in read_files(self._folder))
+
     def find(self, uid: str) -> StoredClaim | None:
         """Return what is written down of a claim; None where that is nothing, or unreadable.
 

@@ -1,7 +1,8 @@
 """Prepares claims: each once, each by itself, and whatever moment a process dies at.
 
-A claim is written down before anything is done for it, and again when it is done. What an
-earlier process wrote down as done is answered from that; what it only began is begun anew.
+A claim is written down before anything on the machine is changed for it, and again when it is
+done. What an earlier process wrote down as done is answered from that; what it only began is
+undone, and begun anew when it is asked for again.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from agent.model.errors import ClaimError, PlumblineError, describe
+from agent.model.errors import ClaimError, ClusterError, PlumblineError, describe
 from agent.planning.claims import AllocatedClaim, read_claim
 from agent.planning.dra_devices import Subject
 from agent.serving.claim_conflicts import conflict
@@ -23,11 +25,21 @@ from agent.serving.claim_store import ClaimStore, StoredClaim, held_uuids
 from agent.serving.claim_subjects import stored_device, subject_of
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef, Prepared, PreparedDevice, Refused, Released
+from deviceplugin.pulse import Pulse
 
 T = TypeVar("T")
+
+# How long another claim is waited for that has what a claim is to have. The kubelet waits 45 s.
+TAKEN_S = 30.0
+# How long an API server is waited for that does not answer.
+AWAY_S, _FIRST_PAUSE_S = 15.0, 0.25
 InThread = Callable[..., Awaitable[Any]]
 Fetch = Callable[[ClaimRef], dict[str, Any]]
 """Returns a claim's object. Blocking; raises ClusterError."""
+
+
+class _TakenError(ClaimError):
+    """Another claim has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,9 @@ class Claims:
         self._specs = specs
         self._in_thread = in_thread
         self._changed = changed
+        self._changes = 0
+        self._told: tuple[Mapping[str, str], Mapping[str, Subject]] = ({}, {})
+        self._pulse = Pulse()
         self._claims: dict[str, StoredClaim] = {}
         self._at_work: dict[str, asyncio.Task[Any]] = {}
 
@@ -91,6 +106,8 @@ class Claims:
         for fault in faults:
             logs.error("claim_unreadable", error=fault, doing="leaving it as it is")
         self._claims = {claim.uid: claim for claim in found}
+        # What is not written down was given to nobody.
+        await self._specs.sweep(await self._in_thread(self._store.known))
         for claim in found:
             if claim.state == "started":
                 await self._undo(claim)
@@ -160,14 +177,14 @@ class Claims:
         if known is not None and known.boot == self._home.boot:
             await self._specs.renew(known)
             return self._answer(known)
-        document = await self._in_thread(self._fetch, ref)
+        document = await self._fetched(ref)
         claim = read_claim(document, uid=ref.uid, driver=self._home.driver, pool=self._home.pool)
         if not claim.results:
             return Prepared(devices=())
         # From here to the next await nobody else can take the same GPU.
-        begun = self._begun(claim)
+        begun = await self._begun_when_free(claim)
         self._claims[ref.uid] = begun
-        self._changed()
+        self._note_change()
         try:
             completed = await self._carried_out(begun, document)
         except BaseException:
@@ -183,14 +200,32 @@ class Claims:
         )
         return self._answer(completed)
 
+    async def _fetched(self, ref: ClaimRef) -> dict[str, Any]:
+        """Return a claim's object, also where the API server is away for a moment.
+
+        A kubelet that is told of an error comes again only a minute later.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s, pause_s = loop.time() + AWAY_S, _FIRST_PAUSE_S
+        while True:
+            try:
+                return dict(await self._in_thread(self._fetch, ref))
+            except ClusterError as error:
+                if not error.may_pass or loop.time() + pause_s > deadline_s:
+                    raise
+                logs.warning("claim_not_read", claim=str(ref), error=error, again_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+
     async def _carried_out(self, claim: StoredClaim, document: Mapping[str, Any]) -> StoredClaim:
-        await self._in_thread(self._store.write, claim)
+        if any(stage.acts(claim, document) for stage in self._stages):
+            await self._in_thread(self._store.write, claim)
         for stage in self._stages:
             self._claims[claim.uid] = claim = await stage.prepare(claim, document)
         completed = msgspec.structs.replace(claim, state="completed")
         await self._in_thread(self._store.write, completed)
         self._claims[claim.uid] = completed
-        self._changed()
+        self._note_change()
         return completed
 
     async def _unprepare(self, ref: ClaimRef) -> Released:
@@ -223,7 +258,37 @@ class Claims:
             await stage.release(claim)
         await self._in_thread(self._store.remove, claim.uid)
         self._claims.pop(claim.uid, None)
-        self._changed()
+        self._note_change()
+
+    async def _begun_when_free(self, claim: AllocatedClaim) -> StoredClaim:
+        """Return a claim with what it is to have, once another claim has given it back.
+
+        A pod that is deleted by force ends on the node after its claim has been given to
+        another. A kubelet that is refused comes again only a minute later.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + TAKEN_S
+        while True:
+            try:
+                return self._begun(claim)
+            except _TakenError as taken:
+                left_s = deadline_s - loop.time()
+                if left_s <= 0:
+                    raise
+                logs.debug("claim_waits", claim=f"{claim.namespace}/{claim.name}", reason=taken)
+                changes = self._changes
+                await self._pulse.until(partial(self._is_news, changes), timeout_s=left_s)
+
+    def _is_news(self, changes: int) -> bool:
+        return self._changes != changes
+
+    def _note_change(self) -> None:
+        self._changes += 1
+        self._pulse.fire()
+        told = (self.held, self.allocated)
+        if told != self._told:
+            self._told = told
+            self._changed()
 
     def _begun(self, claim: AllocatedClaim) -> StoredClaim:
         """Return a claim with what it is to have. Raises ClaimError for what it cannot have."""
@@ -237,7 +302,7 @@ class Claims:
                 raise ClaimError(f"this node has no device {result.device}; it has {there}")
             device = stored_device(result, subject)
             if (other := conflict(device, others)) is not None:
-                raise ClaimError(f"{result.device} is claimed by {other}")
+                raise _TakenError(f"{result.device} is claimed by {other}")
             if not result.admin and (fault := self._offers.fault(subject)) is not None:
                 raise ClaimError(f"{result.device}: {fault}")
             devices.append(device)

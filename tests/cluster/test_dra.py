@@ -16,9 +16,22 @@ from agent.cluster.connection import ApiError, Connection
 DAEMONSET = Path(__file__).parents[2] / "daemonset"
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
 ACCOUNT = "system:serviceaccount:kube-system:plumbline"
-# A kubelet may read a claim before the API server has noticed that it may (the node authorizer's
-# graph follows behind), and tries again only a minute later.
-PATIENCE_S = 120
+PATIENCE_S = 40
+# A kubelet may ask for a claim before the API server has noticed that it may have it (the node
+# authorizer's graph follows behind), and then tries again only a minute later. Tests of the agent
+# do without that minute.
+KUBELETS_READ_CLAIMS = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: kubelets-read-claims}
+rules: [{apiGroups: [resource.k8s.io], resources: [resourceclaims], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: kubelets-read-claims}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: kubelets-read-claims}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:nodes"}]
+"""
 API, DRIVER = "resource.k8s.io/v1", "gpu.nvidia.com"
 NICS = "nic.plumbline.dev"
 
@@ -36,6 +49,7 @@ def claims(cluster, request):
         *cluster.apply((DAEMONSET / "rbac.yaml").read_text()),
         *cluster.apply((DAEMONSET / "admission.yaml").read_text()),
         *cluster.apply(classes),
+        *cluster.apply(KUBELETS_READ_CLAIMS),
     ]
     claims = Claims(cluster, bound_account(cluster))
     claims.start(getattr(request, "param", {}))
@@ -101,11 +115,13 @@ class Claims:
         self._cluster = cluster
         self._account = account
 
-    def start(self, dra):
+    def start(self, dra, **options):
+        """Start an agent, beside one that runs maybe."""
         self._cluster.agent.start(
             f"--node-name={self._cluster.node.name}",
             f"--kubeconfig={self._account}",
             config=configuration(**dra),
+            **options,
         )
         waiting.poll(
             self.devices,

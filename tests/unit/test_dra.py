@@ -22,6 +22,7 @@ from agent.planning.health import Health
 from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import build_snapshot
 from agent.planning.strategy import GPU_RESOURCE
+from agent.serving import claims
 from agent.serving.claim_specs import ClaimSpecs
 from agent.serving.claim_store import ClaimStore
 from agent.serving.claims import Claims, Home
@@ -308,7 +309,8 @@ async def refused(bench, *refs):
     return {uid: each.reason for uid, each in found.items() if isinstance(each, Refused)}
 
 
-async def test_each_claim_fails_by_itself(tmp_path):
+async def test_each_claim_fails_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "TAKEN_S", 0)
     held = Allocation(resource="nvidia.com/gpu", device="GPU-3", holder="default/p")
     bench = Bench(tmp_path, seen=snapshot(**{"GPU-4": "Xid 79"}), ledger=Ledger(confirmed=(held,)))
     good = bench.ref("good", result("gpu-1"))
@@ -343,13 +345,29 @@ async def test_an_administrator_gets_what_others_have(tmp_path):
     assert bench.claims.held == {"GPU-1": "default/c-u1"}
 
 
-async def test_of_two_claims_for_one_gpu_at_once_one_gets_it(tmp_path):
+async def test_of_two_claims_for_one_gpu_at_once_one_gets_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "TAKEN_S", 0)
     bench = Bench(tmp_path)
     refs = [bench.ref(uid, result("gpu-1")) for uid in ("u1", "u2")]
 
     found = await bench.prepare(*refs)
 
     assert sorted(type(each).__name__ for each in found.values()) == ["Prepared", "Refused"]
+
+
+async def test_who_has_what_a_claim_is_to_have_is_waited_for(tmp_path):
+    bench = Bench(tmp_path)
+    first, second = bench.ref("u1", result("gpu-1")), bench.ref("u2", result("gpu-1"))
+    await bench.prepare(first)
+
+    waiting = asyncio.create_task(bench.prepare(second))
+    while "u2" not in bench.fetched:  # noqa: ASYNC110 - a list tells nobody
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    await bench.claims.unprepare([first])
+
+    assert isinstance((await waiting)["u2"], Prepared)
+    assert bench.claims.held == {"GPU-1": "default/c-u2"}
 
 
 async def test_a_call_that_the_kubelet_gave_up_goes_on_and_the_next_one_joins_it(tmp_path):

@@ -22,6 +22,7 @@ from agent.planning.health import Health
 from agent.planning.nics import allot
 from agent.planning.slices import Pool, plan_slices, slice_changes
 from agent.planning.snapshot import build_snapshot
+from agent.serving import claims
 from agent.serving.claim_specs import ClaimSpecs
 from agent.serving.claim_store import ClaimStore
 from agent.serving.claims import Claims, Home
@@ -346,7 +347,8 @@ async def test_each_driver_prepares_its_own_devices_of_a_claim(tmp_path):
     assert bench.claims.held == {FIRST: "default/c-u1"}
 
 
-async def test_a_nic_has_one_owner(tmp_path):
+async def test_a_nic_has_one_owner(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "TAKEN_S", 0)
     bench = Bench(tmp_path)
     await bench.prepare(bench.ref("u1", "nic-0000-18-00-0"))
     bench.given = frozenset({"mlx5_1"})
