@@ -10,6 +10,26 @@ from agent.model.errors import ClaimError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Toleration:
+    """A taint that a claim puts up with (resource.k8s.io/v1, DeviceToleration)."""
+
+    key: str | None
+    """None: any."""
+    value: str | None
+    """None: any."""
+    effect: str | None
+    """None: any."""
+
+    def covers(self, key: str, value: str, effect: str) -> bool:
+        """Return True for a taint that it is about."""
+        return (
+            self.key in {None, key}
+            and self.value in {None, value}
+            and self.effect in {None, effect}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One device that the scheduler allocated to a claim."""
 
@@ -20,6 +40,14 @@ class Result:
     admin: bool
     """Access for an administrator: beside whoever has it."""
     share_id: str | None
+    tolerations: tuple[Toleration, ...] = ()
+
+    def tolerates(self, taints: Mapping[str, str], effect: str) -> bool:
+        """Return True where the claim puts up with all of a device's taints: values by key."""
+        return all(
+            any(each.covers(key, value, effect) for each in self.tolerations)
+            for key, value in taints.items()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,4 +98,14 @@ def _results(allocation: Mapping[str, Any], driver: str, pool: str, name: str) -
             device=str(each["device"]),
             admin=bool(each.get("adminAccess")),
             share_id=each.get("shareID"),
+            tolerations=tuple(_toleration(one) for one in each.get("tolerations") or ()),
         )
+
+
+def _toleration(document: Mapping[str, Any]) -> Toleration:
+    equal = document.get("operator", "Equal") == "Equal"
+    return Toleration(
+        key=document.get("key") or None,
+        value=str(document.get("value", "")) if equal else None,
+        effect=document.get("effect") or None,
+    )

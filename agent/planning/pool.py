@@ -85,7 +85,7 @@ class GpuPool:
         listed = [
             self._judged(each)
             for each in devices
-            if each.name in self.claimed.devices or self._held(each.subject) is None
+            if each.name in self.claimed.devices or self.held(each.subject) is None
         ]
         return Offering(
             devices=tuple(listed),
@@ -125,9 +125,12 @@ class GpuPool:
 
     def fault(self, subject: Subject) -> str | None:
         """Return why a subject must not be given, whatever claims have; None where it may."""
-        if (why := self._reason(subject)) is not None:
-            return f"it is unhealthy: {why}"
-        return self._held(subject)
+        return self.illness(subject) or self.held(subject)
+
+    def illness(self, subject: Subject) -> str | None:
+        """Return what is wrong with a subject; None where nothing is."""
+        why = self._reason(subject)
+        return None if why is None else f"it is unhealthy: {why}"
 
     def reason(self, uuid: str) -> str | None:
         """Return what is wrong with a GPU or a MigInstance; None where nothing is."""
@@ -296,10 +299,15 @@ class GpuPool:
         return tuple(each for each in sets if each.name in used)
 
     def _judged(self, device: DraDevice) -> DraDevice:
-        taints: dict[str, str] = {}
-        for uuid in _looked_at(device.subject):
-            taints |= self._taints(uuid)
+        taints = self.taints(device.subject)
         return replace(device, taints=taints) if taints else device
+
+    def taints(self, subject: Subject) -> Mapping[str, str]:
+        """Return what is wrong with a subject as taints: values by key."""
+        found: dict[str, str] = {}
+        for uuid in _looked_at(subject):
+            found |= self._taints(uuid)
+        return found
 
     def _taints(self, uuid: str) -> dict[str, str]:
         """Return what is wrong with a GPU or a MigInstance as taints."""
@@ -321,7 +329,7 @@ class GpuPool:
         found = (self.reason(uuid) for uuid in _looked_at(subject))
         return next((why for why in found if why is not None), None)
 
-    def _held(self, subject: Subject) -> str | None:
+    def held(self, subject: Subject) -> str | None:
         """Return by whom a subject is held through the device plugin."""
         for uuid in self._in_the_way(subject):
             for each in self.ledger.pods_with(uuid):

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from agent.model.errors import ClaimError, ClusterError, PlumblineError, describe
-from agent.planning.claims import AllocatedClaim, read_claim
+from agent.planning.claims import AllocatedClaim, Result, read_claim
 from agent.planning.dra_devices import Subject
 from agent.serving.claim_conflicts import conflict
 from agent.serving.claim_specs import ClaimSpecs, claim_device
@@ -59,8 +59,10 @@ class Offers(Protocol):
         """Return what the names of devices stand for. Raises ClaimError while that is not known."""
         ...
 
-    def fault(self, subject: Subject) -> str | None:
-        """Return why a subject must not be given, whatever claims have; None where it may."""
+    def fault(self, subject: Subject, result: Result) -> str | None:
+        """Return why a subject must not be given for a result of a claim, whatever claims have;
+        None where it may.
+        """
         ...
 
 
@@ -303,7 +305,7 @@ class Claims:
             device = stored_device(result, subject)
             if (other := conflict(device, others)) is not None:
                 raise _TakenError(f"{result.device} is claimed by {other}")
-            if not result.admin and (fault := self._offers.fault(subject)) is not None:
+            if not result.admin and (fault := self._offers.fault(subject, result)) is not None:
                 raise ClaimError(f"{result.device}: {fault}")
             devices.append(device)
         return StoredClaim(

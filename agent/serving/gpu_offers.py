@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from agent.model.errors import ClaimError, HardwareError
 from agent.planning import cdi
+from agent.planning.claims import Result
 from agent.planning.dra_devices import Subject
 from agent.planning.pool import GpuPool
 from agent.serving.claim_store import StoredDevice
@@ -22,9 +23,16 @@ class GpuOffers:
         """Return what the names of devices stand for. Raises ClaimError while that is not known."""
         return self._known().subjects
 
-    def fault(self, subject: Subject) -> str | None:
-        """Return why a subject must not be given, whatever claims have; None where it may."""
-        return self._known().fault(subject)
+    def fault(self, subject: Subject, result: Result) -> str | None:
+        """Return why a subject must not be given for a result, whatever claims have; None where it
+        may: nobody else has it, and it is well, or its taints are tolerated.
+        """
+        pool = self._known()
+        effect = pool.snapshot.config.plumbline.dra.taint_effect.value
+        illness = pool.illness(subject)
+        if illness is not None and not result.tolerates(pool.taints(subject), effect):
+            return illness
+        return pool.held(subject)
 
     def nodes(self, device: StoredDevice) -> tuple[str, ...]:
         """Return the device nodes of a device. Raises HardwareError, ClaimError."""

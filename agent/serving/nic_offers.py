@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from agent.model.errors import ClaimError, HardwareError
 from agent.planning import cdi
+from agent.planning.claims import Result
 from agent.planning.dra_devices import NicFunction, Subject
 from agent.planning.dra_nics import NicPool
 from agent.planning.nics import RDMA_CM
@@ -23,7 +24,7 @@ class NicOffers:
         """Return what the names of devices stand for. Raises ClaimError while that is not known."""
         return self._known().subjects
 
-    def fault(self, subject: Subject) -> str | None:
+    def fault(self, subject: Subject, result: Result) -> str | None:  # noqa: ARG002 - an Offers
         """Return why a subject must not be given, whatever claims have; None where it may."""
         if not isinstance(subject, NicFunction):
             raise NotImplementedError

@@ -101,20 +101,22 @@ def test_an_api_server_that_is_away_while_a_claim_is_prepared_is_waited_for(clus
 
 def test_a_gpu_of_a_pod_that_was_deleted_by_force_is_given_when_it_has_ended(cluster, claims):
     claims.claim("first", 8)
-    first = claims.pod("first", "first").wait_running(timeout_s=PATIENCE_S)
-    holder = first.inside().pid
+    claims.pod("first", "first").wait_running(timeout_s=PATIENCE_S)
+    before = left_over(cluster)
     # To the API server the pod is gone, and its claim free; on the node it is not.
     cluster.process("kubelet").send(signal.SIGSTOP)
-    cluster.core.delete_namespaced_pod("first", pods.NAMESPACE, grace_period_seconds=0)
-    claims.delete_all()
-    claims.claim("second", 8)
-    second = claims.pod("second", "second")
-    second.wait(lambda now: now.spec.node_name, why="scheduled")
-    assert _runs(holder)
-    cluster.process("kubelet").send(signal.SIGCONT)
+    try:
+        cluster.core.delete_namespaced_pod("first", pods.NAMESPACE, grace_period_seconds=0)
+        claims.delete_all()
+        claims.claim("second", 8)
+        second = claims.pod("second", "second")
+        second.wait(lambda now: now.spec.node_name, why="scheduled")
+        assert left_over(cluster) == before
+    finally:
+        cluster.process("kubelet").send(signal.SIGCONT)
 
     second.wait_running(timeout_s=PATIENCE_S)
-    assert not _runs(holder)
+    assert set(left_over(cluster)).isdisjoint(before)
     assert len(second.inside().gpus) == 8
 
 
@@ -140,11 +142,3 @@ def test_a_newer_agent_stands_by_and_takes_the_claims_over(cluster, claims, newe
     pod.delete()
     later.delete()
     wait_nothing_left(cluster)
-
-
-def _runs(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

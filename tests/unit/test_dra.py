@@ -335,6 +335,27 @@ async def test_each_claim_fails_by_itself(tmp_path, monkeypatch):
     assert len(bench.specs) == 1
 
 
+@pytest.mark.parametrize(
+    ("toleration", "given"),
+    [
+        ({"operator": "Exists"}, True),
+        ({"key": "gpu.nvidia.com/xid", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"key": "gpu.nvidia.com/xid", "value": "79"}, True),
+        ({"key": "gpu.nvidia.com/xid", "value": "48"}, False),
+        ({"key": "gpu.nvidia.com/gpu-lost", "operator": "Exists"}, False),
+        ({"key": "gpu.nvidia.com/xid", "operator": "Exists", "effect": "NoExecute"}, False),
+    ],
+)
+async def test_a_claim_that_tolerates_what_is_wrong_gets_the_gpu(tmp_path, toleration, given):
+    bench = Bench(tmp_path)
+    ill = Health().after_xid("GPU-4", 79, ())
+    bench.seen = bench.seen.with_state(ill, Ledger())
+
+    found = await bench.prepare(bench.ref("u1", result("gpu-4", tolerations=[toleration])))
+
+    assert isinstance(found["u1"], Prepared if given else Refused)
+
+
 async def test_an_administrator_gets_what_others_have(tmp_path):
     bench = Bench(tmp_path)
     await bench.prepare(bench.ref("u1", result("gpu-1")))
