@@ -134,7 +134,7 @@ class SharedGpus:
 
     async def _serve_mps(self, snapshot: Snapshot) -> None:
         wanted = snapshot.catalog.mps_sets
-        if not (wanted or self._watches or self._refused):
+        if not (wanted or self._watches or self._refused or self._waiting):
             return
         taken = [watch.taken for watch in self._watches.values()]
         steps = plan_mps(wanted, taken, held_by(self._node.ledger))

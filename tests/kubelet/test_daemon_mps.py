@@ -204,6 +204,22 @@ async def test_turns_become_mps_only_when_the_pods_that_take_turns_have_ended():
         assert len(mps.daemons(node)) == 2
 
 
+async def test_a_change_of_mind_while_pods_are_waited_for_leaves_nothing_behind():
+    async with mps_node() as node:
+        one = {"renameByDefault": True, "resources": [entry([7])]}
+        await node.serving(write_config(node, None, one))
+        await healthy(node, SHARED, 4)
+        await admit(node)
+        write_config(node, one)
+        await healthy(node, SHARED, 0)
+        await until(lambda: "starts once these have ended" in node.log.read_text())
+
+        write_config(node, None, one)
+        await healthy(node, SHARED, 4)
+        assert mps.processes(node) == []
+        assert set(mps.compute_modes(node)) == {"default"}
+
+
 async def test_an_agent_that_starts_anew_serves_from_the_daemons_that_there_are():
     async with mps_node() as node:
         flag = write_config(node)
