@@ -79,12 +79,15 @@ class SharedGpus:
         if not self._machine.path("/var/lib/plumbline/mps").is_dir():
             return
         try:
-            for taken, limited in await in_thread(self._sets().read):
-                watch = self._watch(taken)
-                if limited:
-                    await watch.find()
+            found, faults = await in_thread(self._sets().read)
         except HardwareError as error:
-            logs.error("mps_unknown", error=error, doing="going on with what is known")
+            found, faults = (), (str(error),)
+        for fault in faults:
+            logs.error("mps_unknown", error=fault, doing="going on with what is known")
+        for taken, limited in found:
+            watch = self._watch(taken)
+            if limited:
+                await watch.find()
         self._tell()
 
     async def run(self) -> None:
