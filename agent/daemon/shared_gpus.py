@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from agent.daemon.back_off import BackOff
 from agent.daemon.dividing import held_by
 from agent.daemon.threads import in_thread
 from agent.model.errors import HardwareError, describe
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.config.schema import Flags
-    from agent.daemon.mps_watch import BackOff, MpsWatch
+    from agent.daemon.mps_watch import MpsWatch
     from agent.daemon.node import Node
     from agent.daemon.time_slicing import TimeSlicing
     from agent.model.machine import Machine
@@ -159,8 +160,6 @@ class SharedGpus:
         self._tell()
 
     async def _begin(self, new: MpsSet) -> None:
-        from agent.daemon.mps_watch import BackOff  # noqa: PLC0415
-
         back_off = self._back_offs.setdefault(new.name, BackOff())
         if back_off.waits:
             return
