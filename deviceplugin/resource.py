@@ -54,8 +54,8 @@ class Resource:
         self._offer = Offer(devices)
         self._pulse = Pulse()
         self._delays = Delays(around.timing)
-        self._endpoint: Endpoint | None = None
-        self._retiring: dict[Endpoint, asyncio.Task[None]] = {}
+        self._endpoint: Endpoint[Service] | None = None
+        self._retiring: dict[Endpoint[Service], asyncio.Task[None]] = {}
         self._known_by: FileIdentity | None = None
         self._known_since_s = 0.0
         self._tried: FileIdentity | None = None
@@ -180,7 +180,7 @@ class Resource:
         except OSError as error:
             notify(self._around.observer.register_failed, self._name, str(error))
 
-    async def _serve(self) -> Endpoint:
+    async def _serve(self) -> Endpoint[Service]:
         """Return an endpoint whose socket is there, replacing one whose socket is not."""
         if self._endpoint is not None:
             if self._endpoint.intact:
@@ -210,7 +210,7 @@ class Resource:
         if stream.kubelet is not None and stream.kubelet == self._around.kubelet():
             self._stream_lost = True
 
-    async def _retire(self, endpoint: Endpoint) -> None:
+    async def _retire(self, endpoint: Endpoint[Service]) -> None:
         """Let an endpoint live on without its socket for as long as it has streams.
 
         Ending a stream that still works would make the kubelet drop the resource.
@@ -221,12 +221,12 @@ class Resource:
             await closing
         self._retiring[endpoint] = asyncio.create_task(self._close_when_idle(endpoint))
 
-    async def _close_when_idle(self, endpoint: Endpoint) -> None:
+    async def _close_when_idle(self, endpoint: Endpoint[Service]) -> None:
         await self._pulse.until(lambda: not endpoint.service.streams)
         await endpoint.close()
         self._retiring.pop(endpoint, None)
 
-    async def _register(self, endpoint: Endpoint, kubelet: FileIdentity) -> None:
+    async def _register(self, endpoint: Endpoint[Service], kubelet: FileIdentity) -> None:
         """Register; raise RegistrationFailed also when it has become pointless meanwhile."""
         calling = asyncio.create_task(
             register(
@@ -296,7 +296,7 @@ class Resource:
         services = [endpoint.service for endpoint in self._endpoints()]
         return max((service.quiet_in_s(quiet_s) for service in services), default=0.0)
 
-    def _endpoints(self) -> list[Endpoint]:
+    def _endpoints(self) -> list[Endpoint[Service]]:
         return [*self._retiring, *([self._endpoint] if self._endpoint else [])]
 
     def _is_told_all(self) -> bool:

@@ -60,14 +60,18 @@ def test_only_what_reads_and_what_plans_touches_the_native_core():
     assert users == {"discovery", "simulation", "planning"}
 
 
+def loaded_with(program, *modules):
+    """Return which of the modules a new process has loaded after a program."""
+    code = f"import sys; {program}; print([m for m in {modules!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def test_the_daemon_starts_without_the_command_line():
-    program = (
-        "import sys; import agent.daemon.run;"
-        "print([m for m in ('typer', 'rich', 'kubernetes', 'pydantic') if m in sys.modules])"
-    )
+    loaded = loaded_with("import agent.daemon.run", "typer", "rich", "kubernetes", "pydantic")
+    assert loaded == "[]"
 
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
 
-    assert loaded.stdout.strip() == "[]"
+def test_gpus_take_turns_without_what_only_mps_needs():
+    loaded = loaded_with("import agent.daemon.run, agent.daemon.time_slicing", "psutil")
+    assert loaded == "[]"

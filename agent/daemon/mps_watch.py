@@ -8,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from agent.daemon.back_off import BackOff
 from agent.daemon.threads import in_thread
 from agent.model.errors import HardwareError, describe
 from agent.partition.mps_daemon import MpsDaemon
@@ -19,31 +20,6 @@ from agent.telemetry import logs
 ASK_S = 30.0
 # A daemon may be slow once.
 SILENCES_TO_FAIL = 2
-# What fails is tried again, less and less often.
-BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-
-
-class BackOff:
-    """When what failed is tried again."""
-
-    def __init__(self) -> None:
-        """Begin without a failure."""
-        self.failures = 0
-        self._again_s = 0.0
-
-    @property
-    def waits(self) -> bool:
-        """Return True while it is too early."""
-        return _now_s() < self._again_s
-
-    def failed(self) -> None:
-        """Take in a failure."""
-        self._again_s = _now_s() + BACK_OFF_S[min(self.failures, len(BACK_OFF_S) - 1)]
-        self.failures += 1
-
-    def succeeded(self) -> None:
-        """Forget the failures."""
-        self.failures, self._again_s = 0, 0.0
 
 
 class MpsWatch:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from agent.daemon.back_off import BackOff
 from agent.daemon.dividing import held_by
 from agent.daemon.threads import in_thread
 from agent.model.errors import HardwareError, describe
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.config.schema import Flags
-    from agent.daemon.mps_watch import BackOff, MpsWatch
+    from agent.daemon.mps_watch import MpsWatch
     from agent.daemon.node import Node
     from agent.daemon.time_slicing import TimeSlicing
     from agent.model.machine import Machine
@@ -79,12 +80,15 @@ class SharedGpus:
         if not self._machine.path("/var/lib/plumbline/mps").is_dir():
             return
         try:
-            for taken, limited in await in_thread(self._sets().read):
-                watch = self._watch(taken)
-                if limited:
-                    await watch.find()
+            found, faults = await in_thread(self._sets().read)
         except HardwareError as error:
-            logs.error("mps_unknown", error=error, doing="going on with what is known")
+            found, faults = (), (str(error),)
+        for fault in faults:
+            logs.error("mps_unknown", error=fault, doing="going on with what is known")
+        for taken, limited in found:
+            watch = self._watch(taken)
+            if limited:
+                await watch.find()
         self._tell()
 
     async def run(self) -> None:
@@ -134,7 +138,7 @@ class SharedGpus:
 
     async def _serve_mps(self, snapshot: Snapshot) -> None:
         wanted = snapshot.catalog.mps_sets
-        if not (wanted or self._watches or self._refused):
+        if not (wanted or self._watches or self._refused or self._waiting):
             return
         taken = [watch.taken for watch in self._watches.values()]
         steps = plan_mps(wanted, taken, held_by(self._node.ledger))
@@ -156,8 +160,6 @@ class SharedGpus:
         self._tell()
 
     async def _begin(self, new: MpsSet) -> None:
-        from agent.daemon.mps_watch import BackOff  # noqa: PLC0415
-
         back_off = self._back_offs.setdefault(new.name, BackOff())
         if back_off.waits:
             return

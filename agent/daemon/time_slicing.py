@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from agent.config.sharing import TimeSlice
-from agent.daemon.mps_watch import BackOff
+from agent.daemon.back_off import BackOff
 from agent.daemon.threads import in_thread
 from agent.model.errors import HardwareError
 from agent.planning.shared_device import SharedDevice

@@ -22,6 +22,7 @@ import msgspec
 
 from agent.model.errors import HardwareError
 from agent.model.mig import WantedInstance
+from agent.partition.written import sync_folder
 from agent.telemetry import logs
 
 SUFFIX = ".journal"
@@ -76,7 +77,7 @@ class Journal:
             scratch = path.with_suffix(_SCRATCH)
             _create(scratch, msgspec.json.encode(head) + b"\n")
             scratch.rename(path)
-            _sync(folder)
+            sync_folder(folder)
         return cls(path, turns)
 
     @classmethod
@@ -168,14 +169,6 @@ def _write(descriptor: int, text: bytes, *, durable: bool) -> None:
         raise OSError(errno.ENOSPC, f"only {written} of {len(text)} bytes were written")
     if durable:
         os.fsync(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

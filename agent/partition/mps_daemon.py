@@ -31,6 +31,8 @@ END_S = 10.0
 _PAUSE_S = 0.02
 _WORDS_OF_LOG = 60
 _ROOM_FOR_SOCKET = 107 - len("/control")  # unix(7)
+_PID_FILE = "nvidia-cuda-mps-control.pid"
+_MOST_DIGITS = 8  # PID_MAX_LIMIT is 4194304 (proc(5))
 _LABEL = b"system_u:object_r:container_file_t:s0\0"
 
 
@@ -73,6 +75,9 @@ class MpsDaemon:
 
     def control(self) -> int | None:
         """Return the process id of the daemon; None when it does not live."""
+        noted = self._noted_control()
+        if noted is not None:
+            return noted
         return next((each.pid for each in self.processes() if self._is_control(each)), None)
 
     def servers(self) -> list[int]:
@@ -84,8 +89,7 @@ class MpsDaemon:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                marked = process.environ().get(MARK) == str(self.pipe)
-                if marked and process.status() != psutil.STATUS_ZOMBIE:
+                if self._bears_mark(process):
                     found.append(process)
         return found
 
@@ -156,6 +160,27 @@ class MpsDaemon:
         if left:
             pids = ", ".join(str(each.pid) for each in left)
             raise HardwareError(f"the MPS daemon of {self.set.name} does not end: process {pids}")
+
+    def _noted_control(self) -> int | None:
+        """Return the process that the daemon's own file names, if it is the daemon.
+
+        Clients can write into the folder: what they leave there must neither lie nor block.
+        """
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(self.pipe / _PID_FILE, flags)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                pid = int(file.read(_MOST_DIGITS) or b"")
+            process = psutil.Process(pid)
+            known = self._bears_mark(process) and self._is_control(process)
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return pid if known else None
+
+    def _bears_mark(self, process: psutil.Process) -> bool:
+        """Return True for a living process of this daemon. Raises psutil.Error."""
+        marked: bool = process.environ().get(MARK) == str(self.pipe)
+        return marked and process.status() != psutil.STATUS_ZOMBIE
 
     def _is_control(self, process: psutil.Process) -> bool:
         # The kernel knows a program by 15 letters, the same for the daemon and its servers.

@@ -7,6 +7,8 @@ outlives a crash, and a reboot, after which pods that are started again look for
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 import pynvml
@@ -16,7 +18,7 @@ from agent.discovery.library import Session
 from agent.model.errors import BusyError, HardwareError
 from agent.model.machine import Machine
 from agent.partition.compute_mode import EXCLUSIVE, PROHIBITED, compute_mode, set_compute_mode
-from agent.partition.written import forget, read_files, write_down
+from agent.partition.written import forget, read_file, read_files, write_down
 from agent.planning.mps import MpsSet
 from agent.planning.mps_steps import Taken
 from agent.telemetry import logs
@@ -38,32 +40,34 @@ class MpsSets:
         self._machine = machine
         self._folder = machine.path("/var/lib/plumbline/mps")
 
-    def read(self) -> tuple[tuple[Taken, bool], ...]:
-        """Return what is taken over, and whether its daemon was told the limits.
+    def read(self) -> tuple[tuple[tuple[Taken, bool], ...], tuple[str, ...]]:
+        """Return what is taken over, and whether its daemon was told the limits; and faults.
 
-        Raises HardwareError for a record that is not readable.
+        A fault is what is wrong with a record that cannot be read. Raises HardwareError when the
+        folder cannot be read.
         """
-        found = []
+        found, faults = [], []
         for name, content in read_files(self._folder).items():
             try:
-                record = msgspec.json.decode(content, type=_Record)
-            except msgspec.DecodeError as error:
-                raise HardwareError(
-                    f"{self._folder / name}: {error}; it says which compute modes to put back:"
-                    " look at them with nvidia-smi -q -d COMPUTE, and remove the file"
-                ) from error
-            found.append((record.taken, record.limited))
-        return tuple(found)
+                record = _decoded(self._folder / name, content)
+                found.append((record.taken, record.limited))
+            except HardwareError as error:
+                faults.append(str(error))
+        return tuple(found), tuple(faults)
 
     def take(self, mps_set: MpsSet) -> Taken:
-        """Take the GPUs of a set over, with the driver; all of them, or what a record says.
+        """Take the GPUs of a set over, with the driver; all of them, or none.
 
-        Raises BusyError when a program computes on one of them or none may, HardwareError.
+        Modes that a record of this set has are those that the GPUs had before. Raises BusyError
+        when a program computes on one of them or none may, HardwareError also for a record that
+        cannot be read: what the GPUs have now may be what an earlier instance gave them.
         """
+        before = self._modes_before(mps_set)
         with Session(self._machine):
             for gpu in mps_set.gpus:
                 _refuse_busy(gpu)
-            taken = Taken(set=mps_set, modes={gpu: _usable_mode(gpu) for gpu in mps_set.gpus})
+            now = {gpu: _usable_mode(gpu) for gpu in mps_set.gpus}
+            taken = Taken(set=mps_set, modes={**now, **before})
             self.record(taken, limited=False)
             try:
                 self._make_exclusive(taken)
@@ -84,12 +88,21 @@ class MpsSets:
         with Session(self._machine):
             for gpu, mode in taken.modes.items():
                 _put_back(gpu, mode)
-        forget(self._folder / _file_name(taken.set))
+        forget(self._path(taken.set))
 
     def record(self, taken: Taken, *, limited: bool) -> None:
         """Write down a set, and whether its daemon was told the limits. Raises HardwareError."""
         record = _Record(version=_VERSION, taken=taken, limited=limited)
-        write_down(self._folder / _file_name(taken.set), msgspec.json.encode(record))
+        write_down(self._path(taken.set), msgspec.json.encode(record))
+
+    def _modes_before(self, mps_set: MpsSet) -> Mapping[str, int]:
+        """Return what a record says of the GPUs; nothing without one. Raises HardwareError."""
+        path = self._path(mps_set)
+        content = read_file(path)
+        return {} if content is None else _decoded(path, content).taken.modes
+
+    def _path(self, mps_set: MpsSet) -> Path:
+        return self._folder / (mps_set.name.replace("/", "+") + ".json")
 
     def _make_exclusive(self, taken: Taken) -> None:
         for gpu in taken.set.gpus:
@@ -126,5 +139,12 @@ def _usable_mode(gpu: str) -> int:
     return mode
 
 
-def _file_name(mps_set: MpsSet) -> str:
-    return mps_set.name.replace("/", "+") + ".json"
+def _decoded(path: Path, content: bytes) -> _Record:
+    """Return what a record says. Raises HardwareError."""
+    try:
+        return msgspec.json.decode(content, type=_Record)
+    except msgspec.DecodeError as error:
+        raise HardwareError(
+            f"{path}: {error}; it says which compute modes to put back: look at them with"
+            " nvidia-smi -q -d COMPUTE, set them, and remove the file"
+        ) from error

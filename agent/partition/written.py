@@ -25,7 +25,7 @@ def write_down(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(descriptor)
         scratch.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
 
 
 def forget(path: Path) -> None:
@@ -57,7 +57,8 @@ def read_words(folder: Path) -> dict[str, str]:
     return {name: content.decode(errors="replace") for name, content in read_files(folder).items()}
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """See that what was made, renamed or removed in a folder is on the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

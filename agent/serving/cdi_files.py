@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.model.errors import ConfigError, HardwareError
+from agent.partition.written import sync_folder
 from agent.planning import cdi
 
 _SCRATCH_PATTERN = f".{cdi.VENDOR}-*.tmp"  # runtimes read *.json and *.yaml only
@@ -69,7 +70,7 @@ def remove(spec_dir: Path, cdi_class: cdi.CdiClass) -> None:
     try:
         if _is_written_by_us(spec_dir, cdi_class):
             (spec_dir / cdi.file_name(cdi_class)).unlink(missing_ok=True)
-            _sync_folder(spec_dir)
+            sync_folder(spec_dir)
     except OSError as error:
         raise _explained(spec_dir, error) from error
 
@@ -109,7 +110,7 @@ def _publish(spec_dir: Path, contents: Mapping[cdi.CdiClass, bytes]) -> Publishe
     for cdi_class in changed:
         _write(paths[cdi_class], contents[cdi_class])
     if changed:
-        _sync_folder(spec_dir)
+        sync_folder(spec_dir)
     return Published(
         written=tuple(paths[c].name for c in changed),
         unchanged=tuple(path.name for c, path in paths.items() if c not in changed),
@@ -139,14 +140,6 @@ def _sweep_scratch(spec_dir: Path) -> None:
         with suppress(FileNotFoundError, BlockingIOError), scratch.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             scratch.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes | None:

@@ -6,21 +6,13 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import grpc.aio
-
-from deviceplugin import rpc, sockets
-from deviceplugin._generated import pluginregistration_v1_pb2 as api
-from deviceplugin.dra import rpcs
 from deviceplugin.dra.backend import ClaimBackend
+from deviceplugin.dra.registration import Registration
 from deviceplugin.dra.service import DraService
 from deviceplugin.dra.values import DeviceHealth
-from deviceplugin.files import FileIdentity, identify_socket
+from deviceplugin.endpoint import Endpoint, Servable
 
-# The kubelet skips what begins with a dot.
-_PRIVATE = ".pl-"
-_STOP_GRACE_S = 0.2
 # How often is looked whether the sockets are still there.
 _LOOK_S = 1.0
 # An instance that lives takes a connection at once: the kernel does it for it.
@@ -53,7 +45,7 @@ class DraPlugin:
         self._registry_path = kubelet_dir / "plugins_registry" / f"{driver}-{instance}-reg.sock"
         self._backend = backend
         self._registered = registered
-        self._open: list[_Socket] = []
+        self._open: list[Endpoint[Servable]] = []
         self._service: DraService | None = None
         self._health: Sequence[DeviceHealth] = ()
         self._closed = False
@@ -88,48 +80,22 @@ class DraPlugin:
         _sweep(self._service_path.parent, "dra-*.sock")
         self._service = service = DraService(self._backend)
         service.tell(self._health)
+        registration = Registration(self._driver, self._service_path, self._registered)
         # The service first: the kubelet connects as soon as it sees the registry's socket.
-        for path, add_to in (
-            (self._service_path, service.add_to),
-            (self._registry_path, self._add_registration),
-        ):
-            server = grpc.aio.server()
-            add_to(server)
-            identity = await sockets.start_at(server, path, prefix=_PRIVATE)
-            self._open.append(_Socket(path, server, identity))
+        served: dict[Path, Servable] = {
+            self._service_path: service,
+            self._registry_path: registration,
+        }
+        for path, servable in served.items():
+            endpoint = Endpoint(path, servable)
+            await endpoint.open()
+            self._open.append(endpoint)
 
     async def _close_sockets(self) -> None:
-        if self._service is not None:
-            self._service.finish()
         # The registry's socket first: its removal is the end of the registration.
         for each in reversed(self._open):
             await each.close()
         self._open.clear()
-
-    def _add_registration(self, server: grpc.aio.Server) -> None:
-        handlers: dict[rpc.Rpc[Any, Any], rpc.Handler] = {
-            rpcs.GET_INFO: rpcs.GET_INFO.served(self._info),
-            rpcs.NOTIFY: rpcs.NOTIFY.served(self._notified),
-        }
-        rpc.bind(server, rpcs.GET_INFO.service, handlers)
-
-    async def _info(
-        self, _request: api.InfoRequest, _context: rpc.Context[api.InfoRequest, api.PluginInfo]
-    ) -> api.PluginInfo:
-        return api.PluginInfo(
-            type=rpcs.PLUGIN_TYPE,
-            name=self._driver,
-            endpoint=str(self._service_path),
-            supported_versions=rpcs.SUPPORTED,
-        )
-
-    async def _notified(
-        self,
-        request: api.RegistrationStatus,
-        _context: rpc.Context[api.RegistrationStatus, api.RegistrationStatusResponse],
-    ) -> api.RegistrationStatusResponse:
-        self._registered(None if request.plugin_registered else request.error or "no reason given")
-        return api.RegistrationStatusResponse()
 
 
 def _sweep(folder: Path, pattern: str) -> None:
@@ -143,21 +109,3 @@ def _sweep(folder: Path, pattern: str) -> None:
                 path.unlink(missing_ok=True)
             except OSError:
                 continue  # nobody knows whether somebody serves it
-
-
-class _Socket:
-    """One server at one path."""
-
-    def __init__(self, path: Path, server: grpc.aio.Server, identity: FileIdentity | None) -> None:
-        self._path = path
-        self._server = server
-        self._identity = identity
-
-    @property
-    def intact(self) -> bool:
-        return self._identity is not None and identify_socket(self._path) == self._identity
-
-    async def close(self) -> None:
-        if self.intact:
-            self._path.unlink(missing_ok=True)
-        await self._server.stop(_STOP_GRACE_S)

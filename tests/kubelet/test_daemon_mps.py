@@ -204,6 +204,22 @@ async def test_turns_become_mps_only_when_the_pods_that_take_turns_have_ended():
         assert len(mps.daemons(node)) == 2
 
 
+async def test_a_change_of_mind_while_pods_are_waited_for_leaves_nothing_behind():
+    async with mps_node() as node:
+        one = {"renameByDefault": True, "resources": [entry([7])]}
+        await node.serving(write_config(node, None, one))
+        await healthy(node, SHARED, 4)
+        await admit(node)
+        write_config(node, one)
+        await healthy(node, SHARED, 0)
+        await until(lambda: "starts once these have ended" in node.log.read_text())
+
+        write_config(node, None, one)
+        await healthy(node, SHARED, 4)
+        assert mps.processes(node) == []
+        assert set(mps.compute_modes(node)) == {"default"}
+
+
 async def test_an_agent_that_starts_anew_serves_from_the_daemons_that_there_are():
     async with mps_node() as node:
         flag = write_config(node)
@@ -387,6 +403,32 @@ async def test_a_gpu_that_somebody_closed_to_computing_stays_closed():
 
         await until(lambda: "has the compute mode PROHIBITED" in node.log.read_text())
         assert mps.compute_modes(node)[6:] == ["exclusive-process", "prohibited"]
+
+
+async def test_a_record_that_cannot_be_read_costs_the_others_nothing_and_its_own_gpu_no_mode():
+    async with mps_node() as node:
+        flag = write_config(node)
+        agent = await node.serving(flag)
+        await healthy(node)
+        assert await node.stop(agent) == 0
+        (record,) = (node.machine / "var/lib/plumbline/mps").glob(
+            f"*{node.uuid(7).split('-')[1]}.json"
+        )
+        said = record.read_text()
+        record.write_text(said[:20])
+
+        heard = len(node.log.read_text())
+        await node.serving(flag)
+        await until(lambda: "event=mps_refused" in node.log.read_text()[heard:])
+        await healthy(node, SHARED, 4)
+        assert record.read_text() == said[:20]
+        assert f'event=mps_unknown error="{record}' in node.log.read_text()
+
+        record.write_text(said)
+        await healthy(node)
+        write_config(node, None)
+        await healthy(node, GPU, 8)
+        assert set(mps.compute_modes(node)) == {"default"}
 
 
 async def test_a_daemon_of_somebody_else_is_left_alone():
