@@ -1,5 +1,6 @@
 """The examples of claims, on the devices that reference machines publish."""
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
 from agent.planning.dra_nics import NicPool
 from agent.planning.health import Health
+from agent.planning.placement import Request
 from agent.planning.pool import GpuPool
 from agent.planning.slices import Pool, plan_slices
 from agent.planning.snapshot import build_snapshot
@@ -70,7 +72,7 @@ def test_every_example_names_classes_and_requests_that_there_are(path):
         for way in request.get("firstAvailable") or [request["exactly"]]:
             assert way["deviceClassName"] in classes
             names |= {f"{request['name']}/{way['name']}"} if "name" in way else set()
-    for constraint in devices["constraints"]:
+    for constraint in devices.get("constraints", ()):
         assert set(constraint["requests"]) <= names
         # All that two drivers have in common.
         assert constraint["matchAttribute"].startswith("resource.kubernetes.io/")
@@ -130,3 +132,19 @@ def test_every_machine_publishes_its_nics_under_names_of_their_own(pools, invent
     addresses = {each["attributes"]["resource.kubernetes.io/pciBusID"]["string"] for each in nics}
     assert addresses == {each.address for each in expected}
     assert len({each["name"] for each in nics}) == len(nics) == len(expected) > 0
+
+
+@pytest.mark.parametrize("machine", ["dgx-h100", "dgx-1v", "a100-pcie-bridges"])
+def test_two_gpus_of_an_idle_node_are_as_near_as_any_two(inventories, machine):
+    seen = build_snapshot(CONFIG, inventories[machine], Health(), previous=None)
+    offering = GpuPool(snapshot=seen, ledger=Ledger()).offering
+    uuids = [gpu.uuid for gpu in seen.inventory.gpus]
+
+    first_two = tuple(uuid for each in offering.devices[:2] for uuid in each.subject.gpus)
+
+    def key(pair):
+        request = Request(available=pair, size=2, must_include=pair, free=tuple(uuids))
+        return seen.placement.choose(request).explanation.ring_gbps
+
+    # The scheduler takes the first that fit.
+    assert key(first_two) == max(key(pair) for pair in combinations(uuids, 2))

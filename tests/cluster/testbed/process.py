@@ -52,6 +52,9 @@ class Process:
         """Send a signal."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal_)
+        if signal_ is signal.SIGCONT:
+            # nsenter stops when its child is stopped, and does not go on with it.
+            self._nsenter.send_signal(signal_)
 
     def wait(self, timeout_s: float) -> int:
         """Wait for its end; return the exit code."""
