@@ -175,6 +175,7 @@ class Daemon:
             self._machine,
             access,
             options.node_name,
+            instance=options.pod_uid or str(os.getpid()),
             kubelet_dir=Path(options.kubelet_dir).parent,
             spec_dir=resolved.config.plumbline.cdi.spec_dir,
             gpus=NodeSide(
