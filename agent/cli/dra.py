@@ -147,13 +147,13 @@ def claims(
 def _config(file: Path | None) -> Config:
     """Return a configuration under which GPUs are given through DRA. Raises ConfigError."""
     from agent.config.flags import resolve  # noqa: PLC0415
-    from agent.config.own import Mode  # noqa: PLC0415
+    from agent.config.own import ServingMode  # noqa: PLC0415
 
     words = [] if file is None else ["--config-file", str(file)]
     config = resolve(words, {}).config
-    if config.plumbline.mode is not Mode.DEVICE_PLUGIN:
+    if config.plumbline.mode is not ServingMode.DEVICE_PLUGIN:
         return config
-    plumbline = msgspec.structs.replace(config.plumbline, mode=Mode.DRA)
+    plumbline = msgspec.structs.replace(config.plumbline, mode=ServingMode.DRA)
     return msgspec.structs.replace(config, plumbline=plumbline)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.config.mig import within_layouts
-from agent.config.own import ClaimedMig, Mode, ResourcePolicy
+from agent.config.own import ClaimedMig, ResourcePolicy, ServingMode
 from agent.config.schema import Config, DiscoveryStrategy
 from agent.config.sharing import full_name
 from agent.config.sharing_checks import within_sharing
@@ -117,17 +117,17 @@ def _within_placement(config: Config) -> Iterator[Clash]:
 
 def _within_dra(config: Config) -> Iterator[Clash]:
     mode, dra = config.plumbline.mode, config.plumbline.dra
-    if mode is Mode.SPLIT and dra.gpus is None:
+    if mode is ServingMode.SPLIT and dra.gpus is None:
         yield Clash(
             path="plumbline.dra.gpus",
             message="is missing: in mode split it says which GPUs are given through DRA",
         )
-    if mode is not Mode.SPLIT and dra.gpus is not None:
+    if mode is not ServingMode.SPLIT and dra.gpus is not None:
         yield Clash(
             path="plumbline.dra.gpus",
             message=f"says nothing in mode {mode.value}; set plumbline.mode: split or leave it out",
         )
-    if mode is Mode.DEVICE_PLUGIN and dra.nics:
+    if mode is ServingMode.DEVICE_PLUGIN and dra.nics:
         yield Clash(
             path="plumbline.dra.nics",
             message="says nothing in mode device-plugin; plumbline.nics gives NICs with GPUs",

@@ -135,7 +135,7 @@ class MetricsRules(Section, frozen=True, kw_only=True):
     """None: no metrics, and no memory for them."""
 
 
-class Mode(StrEnum):
+class ServingMode(StrEnum):
     """Through which of the kubelet's doors GPUs are given."""
 
     DEVICE_PLUGIN = "device-plugin"
@@ -202,7 +202,7 @@ class Plumbline(Section, frozen=True, kw_only=True):
     nics: Nics = Nics()
     metrics: MetricsRules = MetricsRules()
     mig: Mig = Mig()
-    mode: Mode = Mode.DEVICE_PLUGIN
+    mode: ServingMode = ServingMode.DEVICE_PLUGIN
     dra: Dra = Dra()
     socket: AbsolutePath | None = LOCAL_SOCKET
     """Where `plumbline explain` asks the running agent; None: nowhere."""

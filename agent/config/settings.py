@@ -398,6 +398,14 @@ SETTINGS: tuple[Setting, ...] = (
         metavar="NAME",
     ),
     _row(
+        "run.podUid",
+        "--pod-uid",
+        "POD_UID",
+        "UID of the agent's pod, in the names of its DRA sockets: two instances then serve beside "
+        "each other.",
+        metavar="UID",
+    ),
+    _row(
         "run.kubeconfig",
         "--kubeconfig",
         "KUBECONFIG",

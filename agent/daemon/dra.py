@@ -64,12 +64,15 @@ class Dra:
         access: Access,
         node: str,
         *,
+        instance: str,
         kubelet_dir: Path,
         spec_dir: str,
         gpus: NodeSide,
         nics: NicsWithGpus | None,
     ) -> None:
-        """``kubelet_dir`` is the kubelet's own, /var/lib/kubelet.
+        """``instance`` is what no other instance on the node is called.
+
+        ``kubelet_dir`` is the kubelet's own, /var/lib/kubelet.
 
         ``nics`` None: NICs are not served.
 
@@ -86,6 +89,7 @@ class Dra:
             connection=self._connection,
             slices=slices,
             node=node,
+            instance=instance,
             boot=boot_id(machine),
             kubelet_dir=kubelet_dir,
             spec_dir=machine.path(spec_dir),

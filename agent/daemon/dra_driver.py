@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,8 @@ class Site:
     slices: NodeSlices
     """What the API server has of this node's."""
     node: str
+    instance: str
+    """What no other instance of the drivers is called."""
     boot: str
     """The node's boot id."""
     kubelet_dir: Path
@@ -114,7 +115,7 @@ class DraDriver:
             name,
             self.claims,
             kubelet_dir=site.kubelet_dir,
-            instance=os.environ.get("POD_UID") or str(os.getpid()),
+            instance=site.instance,
             registered=self._registered,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agent.config.own import Mode
+from agent.config.own import ServingMode
 from agent.config.schema import Config
 from agent.discovery import locality
 from agent.discovery.events import Observation, Watch
@@ -104,4 +104,4 @@ class Lookout:
 
 
 def _serves_nics(config: Config) -> bool:
-    return config.plumbline.dra.nics and config.plumbline.mode is not Mode.DEVICE_PLUGIN
+    return config.plumbline.dra.nics and config.plumbline.mode is not ServingMode.DEVICE_PLUGIN

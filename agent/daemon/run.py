@@ -18,7 +18,7 @@ import msgspec
 from agent import VERSION
 from agent.config import flags
 from agent.config.flags import Resolved
-from agent.config.own import Mode as ServingMode
+from agent.config.own import ServingMode
 from agent.config.schema import Config
 from agent.config.summary import describe, print_config
 from agent.daemon.config_watch import changes
@@ -175,6 +175,7 @@ class Daemon:
             self._machine,
             access,
             options.node_name,
+            instance=options.pod_uid or str(os.getpid()),
             kubelet_dir=Path(options.kubelet_dir).parent,
             spec_dir=resolved.config.plumbline.cdi.spec_dir,
             gpus=NodeSide(

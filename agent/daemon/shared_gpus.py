@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.daemon.time_slicing import TimeSlicing
     from agent.model.machine import Machine
     from agent.partition.mps_sets import MpsSets
-    from agent.planning.mps import Door, MpsSet
+    from agent.planning.mps import MpsSet, Rendezvous
     from agent.planning.snapshot import Snapshot
 
 # How often is looked whether what is watched is there, and whether what is waited for is over.
@@ -187,11 +187,11 @@ class SharedGpus:
             if each.name in self._refused
             for gpu in each.gpus
         }
-        doors: dict[str, Door] = {}
+        rendezvous: dict[str, Rendezvous] = {}
         for watch in self._watches.values():
-            doors |= dict.fromkeys(watch.taken.set.gpus, watch.daemon.door)
+            rendezvous |= dict.fromkeys(watch.taken.set.gpus, watch.daemon.rendezvous)
             reasons |= watch.faults
-        self._node.serve(Served(doors=doors, reasons={**reasons, **self._waiting}))
+        self._node.serve(Served(rendezvous=rendezvous, reasons={**reasons, **self._waiting}))
 
     def _watch(self, taken: Taken) -> MpsWatch:
         from agent.daemon.mps_watch import MpsWatch  # noqa: PLC0415

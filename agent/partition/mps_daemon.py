@@ -20,7 +20,7 @@ import psutil
 from agent.model.errors import HardwareError
 from agent.model.machine import Machine
 from agent.partition.programs import environment, need_program, run_program
-from agent.planning.mps import LOG_DIRECTORY, PIPE_DIRECTORY, SHM, Door, MpsSet, door_of
+from agent.planning.mps import LOG_DIRECTORY, PIPE_DIRECTORY, SHM, MpsSet, Rendezvous, rendezvous_of
 
 CONTROL = "nvidia-cuda-mps-control"
 MARK = "PLUMBLINE_MPS"
@@ -48,14 +48,14 @@ class MpsDaemon:
         self._host_driver_root = host_driver_root
         self._folder = root / mps_set.name
         self._root = root
-        door = self.door
-        self.pipe, self._shm = Path(door.pipe), Path(door.shm)
+        rendezvous = self.rendezvous
+        self.pipe, self._shm = Path(rendezvous.pipe), Path(rendezvous.shm)
         self._log = self._folder / "log"
 
     @property
-    def door(self) -> Door:
+    def rendezvous(self) -> Rendezvous:
         """Return where containers meet it."""
-        return door_of(self.set, str(self._root), str(self._machine.path(SHM)))
+        return rendezvous_of(self.set, str(self._root), str(self._machine.path(SHM)))
 
     def answers(self) -> str | None:
         """Return None when it answers, else what is wrong."""

@@ -17,8 +17,8 @@ from agent.model.errors import HardwareError
 from agent.model.inventory import FeatureNodes, Gpu
 from agent.model.mig_instance import Device, MigInstance, parent_of, whole_and_parts
 from agent.model.mig_names import MigSuffix
-from agent.planning.mps import Door
-from agent.planning.mps_clients import door_env, door_mounts
+from agent.planning.mps import Rendezvous
+from agent.planning.mps_clients import rendezvous_env, rendezvous_mounts
 
 VENDOR = "k8s.device-plugin.nvidia.com"
 """Upstream's, so that one agent can take over from the other on a node."""
@@ -278,12 +278,12 @@ def node_spec(
     return _document(cdi_class, [{"name": ALL, "containerEdits": edits}], {})
 
 
-def mps_spec(doors: Mapping[str, Door]) -> dict[str, object] | None:
+def mps_spec(rendezvous: Mapping[str, Rendezvous]) -> dict[str, object] | None:
     """Return the specification of class ``mps``: how to reach the daemon that serves a GPU.
 
-    ``doors`` has it by UUID. None when no GPU is shared through MPS.
+    ``rendezvous`` has it by UUID. None when no GPU is shared through MPS.
     """
-    devices = [_mps_device(uuid, door) for uuid, door in sorted(doors.items())]
+    devices = [_mps_device(uuid, rendezvous) for uuid, rendezvous in sorted(rendezvous.items())]
     return _document(CdiClass.MPS, devices, {}) if devices else None
 
 
@@ -321,8 +321,8 @@ def _device(name: str, nodes: Sequence[str], root: Root) -> dict[str, object]:
     return {"name": device_name(name), "containerEdits": _edits(nodes, root)}
 
 
-def _mps_device(uuid: str, door: Door) -> dict[str, object]:
-    edits = _surrounding_edits(door_env(door), door_mounts(door))
+def _mps_device(uuid: str, rendezvous: Rendezvous) -> dict[str, object]:
+    edits = _surrounding_edits(rendezvous_env(rendezvous), rendezvous_mounts(rendezvous))
     return {"name": device_name(uuid), "containerEdits": edits}
 
 

@@ -13,7 +13,7 @@ from agent.config.schema import DeviceIdStrategy, DeviceListStrategy, Flags
 from agent.model.errors import HardwareError
 from agent.model.mig_instance import Device, MigInstance, parent_of
 from agent.planning.cdi import ALL, CdiClass, index_of, nodes_of, qualified_name
-from agent.planning.mps_clients import Client, door_env, door_mounts
+from agent.planning.mps_clients import Client, rendezvous_env, rendezvous_mounts
 
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 MOUNTED_LIST = "/var/run/nvidia-container-devices"
@@ -82,17 +82,17 @@ def list_devices(
     by_cdi = _only_cdi(flags)
     if client is not None and by_cdi:
         cdi_names = (*cdi_names, qualified_name(CdiClass.MPS, client.gpu))
-    door = None if client is None or by_cdi else client.door
+    met = None if client is None or by_cdi else client.rendezvous
     annotated = DeviceListStrategy.CDI_ANNOTATIONS in strategies
     return DeviceList(
         envs={
             **_envs(names, flags),
-            **(door_env(door) if door else {}),
+            **(rendezvous_env(met) if met else {}),
             **(client.limits if client else {}),
         },
         mounts=(
             *(_mount(name) for name in names if mounted),
-            *(_folder(*each) for each in (door_mounts(door).items() if door else ())),
+            *(_folder(*each) for each in (rendezvous_mounts(met).items() if met else ())),
         ),
         device_nodes=_device_nodes(chosen, flags, offer),
         annotations=_annotation(cdi_names, flags, request_id()) if annotated and cdi_names else {},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.config.own import Mode, Plumbline
+from agent.config.own import Plumbline, ServingMode
 from agent.ledger.ledger import CLAIMED, Ledger
 from agent.model.inventory import Gpu
 from agent.model.mig_instance import whole_and_parts
@@ -15,11 +15,11 @@ def dra_gpus(config: Plumbline, gpus: Iterable[Gpu]) -> frozenset[str]:
     """Return the GPUs that are given through DRA, by UUID; the others through the device plugin."""
     known = tuple(gpus)
     match config.mode:
-        case Mode.DEVICE_PLUGIN:
+        case ServingMode.DEVICE_PLUGIN:
             return frozenset()
-        case Mode.DRA:
+        case ServingMode.DRA:
             return frozenset(gpu.uuid for gpu in known)
-        case Mode.SPLIT:
+        case ServingMode.SPLIT:
             if config.dra.gpus is None:
                 return frozenset()
             return frozenset(

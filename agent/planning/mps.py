@@ -54,7 +54,7 @@ class MpsSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class Rendezvous:
     """Where containers meet the daemon of a set, as folders of the host."""
 
     set: MpsSet
@@ -63,16 +63,16 @@ class Door:
     """What is /dev/shm to the daemon: client and server share memory there."""
 
 
-def door_of(mps_set: MpsSet, root: str, shm: str) -> Door:
+def rendezvous_of(mps_set: MpsSet, root: str, shm: str) -> Rendezvous:
     """Return where the daemon of a set is met; the folders are those of all sets."""
-    return Door(set=mps_set, pipe=f"{root}/{mps_set.name}/pipe", shm=f"{shm}/{mps_set.name}")
+    return Rendezvous(set=mps_set, pipe=f"{root}/{mps_set.name}/pipe", shm=f"{shm}/{mps_set.name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """Which GPUs MPS daemons serve at this moment."""
 
-    doors: Mapping[str, Door] = field(default_factory=dict)
+    rendezvous: Mapping[str, Rendezvous] = field(default_factory=dict)
     """By the UUIDs of the GPUs behind them."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why no more of a GPU may be given, by its UUID: its daemon fails, or has to go first."""
@@ -82,8 +82,8 @@ class Served:
         if gpu in self.reasons:
             return self.reasons[gpu]
         if by_mps:
-            return None if gpu in self.doors else "its MPS daemon has not started yet"
-        return "its MPS daemon has not ended yet" if gpu in self.doors else None
+            return None if gpu in self.rendezvous else "its MPS daemon has not started yet"
+        return "its MPS daemon has not ended yet" if gpu in self.rendezvous else None
 
 
 NOTHING_SERVED = Served()

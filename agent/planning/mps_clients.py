@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agent.model.errors import HardwareError
 from agent.model.inventory import Gpu
-from agent.planning.mps import PIPE_DIRECTORY, Door, Limits, Served, limits
+from agent.planning.mps import PIPE_DIRECTORY, Limits, Rendezvous, Served, limits
 from agent.planning.shared_device import SharedDevice
 
 THREADS = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
@@ -19,7 +19,7 @@ CONTAINER_SHM = "/dev/shm"  # noqa: S108 - where the C library looks for shared 
 class Client:
     """A container that computes through MPS."""
 
-    door: Door
+    rendezvous: Rendezvous
     gpu: str
     """UUID of the first of its GPUs."""
     limits: Mapping[str, str]
@@ -37,28 +37,30 @@ def client_of(
     ordered = sorted({gpu.uuid: gpu for gpu in gpus}.values(), key=lambda gpu: gpu.index)
     if not any(gpu.uuid in shares and shares[gpu.uuid].by_mps for gpu in ordered):
         return None
-    doors = {gpu.uuid: served.doors.get(gpu.uuid) for gpu in ordered}
-    door = doors[ordered[0].uuid]
-    if door is None or any(each != door for each in doors.values()):
-        raise HardwareError(f"no MPS daemon serves {', '.join(doors)} together; ask for one")
+    by_gpu = {gpu.uuid: served.rendezvous.get(gpu.uuid) for gpu in ordered}
+    rendezvous = by_gpu[ordered[0].uuid]
+    if rendezvous is None or any(each != rendezvous for each in by_gpu.values()):
+        raise HardwareError(f"no MPS daemon serves {', '.join(by_gpu)} together; ask for one")
     given = [_given(gpu, devices, shares[gpu.uuid]) for gpu in ordered]
     memory = ",".join(f"{number}={each.memory_mib}M" for number, each in enumerate(given))
     threads = min(each.threads_percent for each in given)
-    return Client(door=door, gpu=ordered[0].uuid, limits={MEMORY: memory, THREADS: str(threads)})
+    return Client(
+        rendezvous=rendezvous, gpu=ordered[0].uuid, limits={MEMORY: memory, THREADS: str(threads)}
+    )
 
 
-def door_env(door: Door) -> dict[str, str]:
+def rendezvous_env(rendezvous: Rendezvous) -> dict[str, str]:
     """Return how a container is told where its daemon is."""
-    return {PIPE_DIRECTORY: _container_pipe(door)}
+    return {PIPE_DIRECTORY: _container_pipe(rendezvous)}
 
 
-def door_mounts(door: Door) -> dict[str, str]:
+def rendezvous_mounts(rendezvous: Rendezvous) -> dict[str, str]:
     """Return the folders of the host that a container needs, by their paths in it."""
-    return {_container_pipe(door): door.pipe, CONTAINER_SHM: door.shm}
+    return {_container_pipe(rendezvous): rendezvous.pipe, CONTAINER_SHM: rendezvous.shm}
 
 
-def _container_pipe(door: Door) -> str:
-    return f"/mps/{door.set.resource}/pipe"
+def _container_pipe(rendezvous: Rendezvous) -> str:
+    return f"/mps/{rendezvous.set.resource}/pipe"
 
 
 def _given(gpu: Gpu, devices: Iterable[str], share: SharedDevice) -> Limits:

@@ -144,15 +144,15 @@ def _resource(device: Device, snapshot: Snapshot) -> str | None:
 def _daemon(
     device: Device, snapshot: Snapshot, pid: Callable[[str], int | None]
 ) -> DaemonStatus | None:
-    door = snapshot.served.doors.get(device.uuid)
-    if door is None:
+    rendezvous = snapshot.served.rendezvous.get(device.uuid)
+    if rendezvous is None:
         return None
-    own = door.set
+    own = rendezvous.set
     return DaemonStatus(
         set=own.name,
         state=snapshot.served.reasons.get(device.uuid, "serving"),
         gpus=own.gpus,
-        pipe=door.pipe,
+        pipe=rendezvous.pipe,
         pid=pid(own.name),
         default_limits=own.limits[own.gpus.index(device.uuid)],
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from agent.config.own import Mode
+from agent.config.own import ServingMode
 from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu, Inventory, Nic
@@ -153,7 +153,7 @@ def _with_catalog(snapshot: Snapshot) -> Snapshot:
 
 def _through_dra(snapshot: Snapshot) -> frozenset[str] | None:
     plumbline = snapshot.config.plumbline
-    if plumbline.mode is Mode.DEVICE_PLUGIN:
+    if plumbline.mode is ServingMode.DEVICE_PLUGIN:
         return None
     return dra_gpus(plumbline, (*snapshot.inventory.gpus, *snapshot.departed))
 

@@ -15,7 +15,7 @@ from agent.model.mig_instance import whole_and_parts
 from agent.planning import cdi
 from agent.planning.cdi import CdiClass
 from agent.planning.device_list import enabled_features, obstacle
-from agent.planning.mps import SHM, Door, door_of
+from agent.planning.mps import SHM, Rendezvous, rendezvous_of
 from agent.planning.snapshot import Snapshot
 from agent.serving import cdi_files
 from agent.telemetry import logs
@@ -72,19 +72,19 @@ def _specs(machine: Machine, snapshot: Snapshot) -> dict[CdiClass, dict[str, obj
     )
     gpus, departed = cdi.cdi_gpus(inventory.gpus), cdi.cdi_gpus(snapshot.departed)
     found = {CdiClass.GPU: cdi.gpu_spec(gpus, around, departed=departed)}
-    found[CdiClass.MPS] = cdi.mps_spec(_doors(machine, snapshot))
+    found[CdiClass.MPS] = cdi.mps_spec(_rendezvous(machine, snapshot))
     nodes = cdi.feature_nodes(inventory.feature_nodes)
     for feature in enabled_features(flags):
         found[feature] = cdi.node_spec(feature, nodes.get(feature, ()), around)
     return {cdi_class: document for cdi_class, document in found.items() if document is not None}
 
 
-def _doors(machine: Machine, snapshot: Snapshot) -> dict[str, Door]:
+def _rendezvous(machine: Machine, snapshot: Snapshot) -> dict[str, Rendezvous]:
     """Return how to reach the MPS daemons that there are, and those that are to be."""
     root, shm = machine.path(snapshot.config.flags.mps_folder), machine.path(SHM)
     sets = snapshot.catalog.mps_sets
-    planned = {gpu: door_of(each, str(root), str(shm)) for each in sets for gpu in each.gpus}
-    return {**planned, **snapshot.served.doors}
+    planned = {gpu: rendezvous_of(each, str(root), str(shm)) for each in sets for gpu in each.gpus}
+    return {**planned, **snapshot.served.rendezvous}
 
 
 def _log(published: cdi_files.Published) -> None:

@@ -353,11 +353,30 @@ def test_an_agent_writes_the_slices_of_its_own_node_and_no_others(cluster, claim
         unbound.post(path, slice_of(here))
 
 
-def test_nothing_is_written_while_nothing_changes(cluster, claims):
-    before = json.dumps([each["metadata"]["resourceVersion"] for each in claims.slices()])
-    claims.claim("one")
-    claims.pod("user", "one").wait_running(timeout_s=PATIENCE_S)
+def test_nothing_is_written_while_something_else_happens_on_the_node(cluster, claims):
+    def versions():
+        return {
+            each["metadata"]["name"]: each["metadata"]["resourceVersion"]
+            for each in claims.slices()
+        }
 
-    after = json.dumps([each["metadata"]["resourceVersion"] for each in claims.slices()])
-    # The order changes at most: whoever comes next gets the best of what is left.
-    assert len(json.loads(after)) == len(json.loads(before)) == 1
+    def label(value):
+        body = {"metadata": {"labels": {"example.com/shift": value}}}
+        cluster.core.patch_node(cluster.node.name, body)
+
+    before = versions()
+    label("night")
+    try:
+        cluster.node.wait(
+            lambda node: node.metadata.labels.get("example.com/shift") == "night",
+            why="the node has no new label",
+            timeout_s=10,
+        )
+        pod = cluster.pod("without-gpus").wait_running(timeout_s=PATIENCE_S)
+        assert not pod.inside().gpus
+        pod.delete()
+    finally:
+        label(None)
+
+    assert before
+    assert versions() == before

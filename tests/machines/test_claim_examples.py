@@ -7,7 +7,7 @@ import pytest
 import yaml
 from scheduler import allocate
 
-from agent.config.own import Mode, Plumbline
+from agent.config.own import Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
 from agent.planning.dra_nics import NicPool
@@ -21,7 +21,7 @@ DAEMONSET = Path(__file__).parents[2] / "daemonset"
 GPUS, NICS = "gpu.nvidia.com", "nic.plumbline.dev"
 ROOT, NUMA = "resource.kubernetes.io/pcieRoot", "resource.kubernetes.io/numaNode"
 
-CONFIG = Config(plumbline=Plumbline(mode=Mode.DRA))
+CONFIG = Config(plumbline=Plumbline(mode=ServingMode.DRA))
 
 
 def documents(path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mig_boards import H100
 from mig_rules import Rules
 
-from agent.config.own import Cell, ClaimedMig, Dra, Mode, Plumbline
+from agent.config.own import Cell, ClaimedMig, Dra, Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import MigMode
@@ -28,7 +28,7 @@ def pool(count, *, dynamic, cells=tuple(Cell)):
     ]
     found = inventory(*gpus, pairs=pairs_by_node(gpus), numa_nodes=(numa(0), numa(1)))
     mig = ClaimedMig.DYNAMIC if dynamic else ClaimedMig.EXISTING
-    config = Config(plumbline=Plumbline(mode=Mode.DRA, dra=Dra(mig=mig, cells=cells)))
+    config = Config(plumbline=Plumbline(mode=ServingMode.DRA, dra=Dra(mig=mig, cells=cells)))
     snapshot = build_snapshot(config, found, Health(), previous=None)
     on_demand = {each.uuid: OnDemand(profiles=H100, live_mode=True) for each in gpus}
     return GpuPool(snapshot=snapshot, ledger=Ledger(), on_demand=on_demand if dynamic else {})

@@ -137,7 +137,8 @@ def test_each_gpu_shared_through_mps_has_one_daemon_and_is_never_promised_twice(
         assert mine.limits[mine.gpus.index(uuid)].memory_mib == max(
             each.memory_mib for each in given
         )
-        assert (len(mine.gpus) == 1) >= (share.most == 1)
+        if share.most == 1:
+            assert mine.gpus == (uuid,)
 
 
 @given(sharings())

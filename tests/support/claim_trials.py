@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from agent.config.own import ClaimedMig, Dra, Mode, Plumbline
+from agent.config.own import ClaimedMig, Dra, Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.daemon.on_demand import InstanceMaker, read_on_demand
 from agent.discovery.inventory import observe
@@ -38,7 +38,7 @@ from deviceplugin.dra.values import ClaimRef, Prepared
 DRIVER, POOL = "gpu.nvidia.com", "node-1"
 REF = ClaimRef(namespace="default", name="c", uid="u1")
 PROFILES = {"1g.10gb": 0, "3g.40gb": 4}
-CONFIG = Config(plumbline=Plumbline(mode=Mode.DRA, dra=Dra(mig=ClaimedMig.DYNAMIC)))
+CONFIG = Config(plumbline=Plumbline(mode=ServingMode.DRA, dra=Dra(mig=ClaimedMig.DYNAMIC)))
 
 
 class Agent:

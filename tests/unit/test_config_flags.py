@@ -89,6 +89,12 @@ def test_what_no_file_can_hold_has_a_flag():
     assert all(s.flags for s in SETTINGS if s.path.startswith(RUN))
 
 
+@pytest.mark.parametrize("uid", ["../x", "a/b", ".hidden", "a" * 64])
+def test_what_cannot_be_the_uid_of_a_pod_is_refused(uid):
+    with pytest.raises(ConfigError, match=r"flag --pod-uid: .* is not the UID of a pod"):
+        resolve([f"--pod-uid={uid}"], {})
+
+
 @pytest.mark.parametrize(
     ("argv", "value"),
     [

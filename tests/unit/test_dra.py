@@ -8,7 +8,7 @@ import pytest
 from builders import gpu, inventory, numa, pairs_by_node
 
 from agent.config.gpu_names import GpuNames
-from agent.config.own import Dra, Mode, Plumbline
+from agent.config.own import Dra, Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.config.sharing import Sharing, TimeSlicedResource, TimeSlicing
 from agent.daemon.dividing import STARTING, held_by
@@ -39,7 +39,7 @@ def node(count=8, **facts):
 
 
 def snapshot(found=None, **health):
-    config = Config(plumbline=Plumbline(mode=Mode.DRA))
+    config = Config(plumbline=Plumbline(mode=ServingMode.DRA))
     return build_snapshot(config, found or node(), Health(unhealthy=health), previous=None)
 
 
@@ -144,9 +144,9 @@ def test_what_a_claim_has_is_held_by_it_whoever_asks():
     assert ledger.reconciled(account).held == {"GPU-2"}
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", ServingMode)
 def test_the_device_plugin_does_not_offer_what_a_claim_has(mode):
-    offers = {Mode.DEVICE_PLUGIN: range(8), Mode.DRA: (), Mode.SPLIT: range(4)}
+    offers = {ServingMode.DEVICE_PLUGIN: range(8), ServingMode.DRA: (), ServingMode.SPLIT: range(4)}
     through_dra = Dra(gpus=GpuNames(index=(4, 5, 6, 7)))
     turns = TimeSlicing(resources=(TimeSlicedResource(name="gpu", replicas=2),))
     for sharing in (Sharing(), Sharing(time_slicing=turns)):

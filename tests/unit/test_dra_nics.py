@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from builders import gpu, inventory, nic, numa
 
-from agent.config.own import Mode, Nics, Plumbline
+from agent.config.own import Nics, Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.model.errors import ClusterError
 from agent.model.inventory import (
@@ -61,7 +61,7 @@ def node(*nics, **facts):
 
 
 def snapshot(found=None, previous=None):
-    config = Config(plumbline=Plumbline(mode=Mode.DRA))
+    config = Config(plumbline=Plumbline(mode=ServingMode.DRA))
     return build_snapshot(config, found or node(), Health(), previous=previous)
 
 

@@ -7,7 +7,7 @@ from builders import gpu, inventory, numa, pairs_by_node
 from mig_boards import H100
 
 from agent.config.gpu_names import GpuNames
-from agent.config.own import Cell, ClaimedMig, Dra, Mode, Plumbline
+from agent.config.own import Cell, ClaimedMig, Dra, Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.ledger.ledger import Allocation, Ledger
 from agent.model.inventory import MigMode
@@ -35,7 +35,7 @@ def divided(number, *instances):
     return gpu(number, mig=ON, partition=Partition(profiles=H100, instances=instances))
 
 
-def pool(*gpus, ledger=None, claimed=None, live=True, mode=Mode.DRA, health=None, **dra):
+def pool(*gpus, ledger=None, claimed=None, live=True, mode=ServingMode.DRA, health=None, **dra):
     found = inventory(*gpus, pairs=pairs_by_node(gpus), numa_nodes=(numa(0), numa(1)))
     config = Config(plumbline=Plumbline(mode=mode, dra=Dra(**dra)))
     snapshot = build_snapshot(config, found, Health(unhealthy=health or {}), previous=None)
@@ -217,7 +217,7 @@ def test_shares_of_a_gpu(shares, memory, policies):
 def test_in_mode_split_each_gpu_has_one_door_and_waits_for_who_has_it_through_the_other():
     gpus = [gpu(i) for i in range(4)]
     ledger = held("GPU-1").with_claims({"GPU-2": "default/c"})
-    found = pool(*gpus, mode=Mode.SPLIT, gpus=GpuNames(index=(0, 1)), ledger=ledger)
+    found = pool(*gpus, mode=ServingMode.SPLIT, gpus=GpuNames(index=(0, 1)), ledger=ledger)
 
     assert [each.name for each in found.offering.devices] == ["gpu-0"]
     config = found.snapshot.config.plumbline

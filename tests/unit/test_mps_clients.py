@@ -6,7 +6,7 @@ from builders import gpu
 from agent.config.schema import DeviceListStrategy, Flags, PluginFlags
 from agent.model.errors import HardwareError
 from agent.planning.device_list import Offer, list_devices
-from agent.planning.mps import Limits, MpsSet, Served, door_of
+from agent.planning.mps import Limits, MpsSet, Served, rendezvous_of
 from agent.planning.mps_clients import client_of
 from agent.planning.shared_device import SharedDevice
 
@@ -17,12 +17,12 @@ EQUAL = Limits(memory_mib=256, threads_percent=25)
 
 
 def served(*groups):
-    doors = {}
+    rendezvous = {}
     for numbers in groups:
         gpus = tuple(f"GPU-{n}" for n in numbers)
         own = MpsSet(name="-".join(gpus), resource=RESOURCE, gpus=gpus, limits=(EQUAL,) * len(gpus))
-        doors |= dict.fromkeys(gpus, door_of(own, "/run/mps", "/dev/shm/mps"))
-    return Served(doors=doors)
+        rendezvous |= dict.fromkeys(gpus, rendezvous_of(own, "/run/mps", "/dev/shm/mps"))
+    return Served(rendezvous=rendezvous)
 
 
 def shares(weights=(1, 1, 1, 1)):
@@ -71,7 +71,7 @@ def test_a_container_finds_its_daemon_once_under_every_strategy(strategies, by_c
     assert answer.envs["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=256M,1=256M"
     assert answer.envs["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "25"
     mounts = {each.container_path: each.host_path for each in answer.mounts}
-    door = {PIPE: "/run/mps/GPU-0-GPU-1/pipe", "/dev/shm": "/dev/shm/mps/GPU-0-GPU-1"}
+    rendezvous = {PIPE: "/run/mps/GPU-0-GPU-1/pipe", "/dev/shm": "/dev/shm/mps/GPU-0-GPU-1"}
     names = (f"{CDI}/gpu=GPU-0", f"{CDI}/gpu=GPU-1", f"{CDI}/mps=GPU-0")
     if by_cdi:
         assert "CUDA_MPS_PIPE_DIRECTORY" not in answer.envs
@@ -81,7 +81,7 @@ def test_a_container_finds_its_daemon_once_under_every_strategy(strategies, by_c
         assert list(answer.annotations.values()) == [listed] * (ANNOTATIONS in strategies)
     else:
         assert answer.envs["CUDA_MPS_PIPE_DIRECTORY"] == PIPE
-        assert door.items() <= mounts.items()
+        assert rendezvous.items() <= mounts.items()
         assert not any("/mps=" in each for each in answer.cdi_devices)
 
 
