@@ -27,12 +27,22 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimHolding:
+    """One ResourceClaim of which a container uses devices."""
+
+    namespace: str
+    claim: str
+    pod: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
     """The kubelet's whole answer."""
 
     pods: frozenset[str]
     """Every pod it knows, with and without devices, as ``namespace/pod``."""
     devices: tuple[Holding, ...]
+    claims: tuple[ClaimHolding, ...] = ()
 
 
 def socket_beside(kubelet_dir: Path) -> Path:
@@ -67,4 +77,10 @@ async def list_holdings(socket: Path, *, timeout_s: float = _TIMEOUT_S) -> Holdi
         for id_ in given.device_ids
     )
     pods = frozenset(f"{pod.namespace}/{pod.name}" for pod in answer.pod_resources)
-    return Holdings(pods=pods, devices=devices)
+    claims = tuple(
+        ClaimHolding(namespace=each.claim_namespace, claim=each.claim_name, pod=pod.name)
+        for pod in answer.pod_resources
+        for container in pod.containers
+        for each in container.dynamic_resources
+    )
+    return Holdings(pods=pods, devices=devices, claims=claims)

@@ -184,6 +184,11 @@ class Dra(Section, frozen=True, kw_only=True):
     """disabled, because claims that share a GPU see each other's load."""
     cells: tuple[Cell, ...] = ()
     """None, because claims for all GPUs of a node then count cells as well."""
+    orphan_seconds: Annotated[
+        float, Meta(ge=1, le=86400, description="a number of seconds from 1 to 86400")
+    ] = 600.0
+    """How long a claim's object must be gone, and no pod have it, until the claim is given back
+    without the kubelet. 600: a kubelet that can will have done it itself by then."""
     nics: bool = False
     """Off: another driver may offer the node's NICs already."""
 

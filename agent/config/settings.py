@@ -347,6 +347,12 @@ SETTINGS: tuple[Setting, ...] = (
         "GPUs that belong together and can be claimed as one.",
     ),
     _row(
+        "plumbline.dra.orphanSeconds",
+        "--dra-orphan-seconds",
+        "PLUMBLINE_DRA_ORPHAN_SECONDS",
+        "How long a claim must be gone until what is prepared for it is given back unasked.",
+    ),
+    _row(
         "plumbline.dra.nics",
         "--dra-nics",
         "PLUMBLINE_DRA_NICS",

@@ -7,14 +7,16 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent.cluster.access import Access
 from agent.cluster.connection import Connection
-from agent.cluster.slices import NodeSlices
+from agent.cluster.slices import NodeSlices, read_claim_object
 from agent.cluster.watching import Watch
 from agent.daemon.boot import boot_id
 from agent.daemon.dra_driver import DraDriver, Site
 from agent.daemon.on_demand import InstanceMaker, OnDemandGpus
+from agent.daemon.orphans import Orphans
 from agent.daemon.threads import in_thread
 from agent.ledger.ledger import Ledger
 from agent.model.errors import ClusterError
@@ -30,6 +32,8 @@ from agent.serving.claim_store import ClaimStore, StoredClaim
 from agent.serving.gpu_offers import GpuOffers
 from agent.serving.nic_offers import NicOffers
 from agent.telemetry import logs
+from deviceplugin.dra.values import ClaimRef
+from deviceplugin.holdings import list_holdings, socket_beside
 
 State = Callable[[], tuple[Snapshot | None, Ledger]]
 
@@ -128,6 +132,13 @@ class Dra:
         drivers = [self._gpus] if nics is None else [self._gpus, self._nics]
         self._drivers = {each.name: each for each in drivers}
         self._taken_in = False
+        socket = socket_beside(kubelet_dir / "device-plugins")
+        self._orphans = Orphans(
+            [each.claims for each in drivers],
+            holdings=lambda: list_holdings(socket),
+            fetch=self._fetch,
+            grace_s=self._orphan_s,
+        )
 
     @property
     def claims(self) -> Mapping[str, Sequence[StoredClaim]]:
@@ -147,6 +158,7 @@ class Dra:
         self._watch.start()
         await asyncio.gather(
             self._on_demand.run(self._gpus.stirred),
+            self._orphans.run(),
             *(each.run() for each in self._drivers.values()),
         )
 
@@ -211,6 +223,13 @@ class Dra:
         if self._with_gpus is not None and pool is not None:
             found = (pool.nic(address) for address in self._nics.claims.held)
             self._with_gpus.claimed(frozenset(nic.name for nic in found if nic is not None))
+
+    async def _fetch(self, claim: ClaimRef) -> dict[str, Any]:
+        return await in_thread(read_claim_object, self._connection, claim.namespace, claim.name)
+
+    def _orphan_s(self) -> float | None:
+        snapshot, _ = self._state()
+        return None if snapshot is None else snapshot.config.plumbline.dra.orphan_seconds
 
     def _effect(self) -> str:
         snapshot, _ = self._state()

@@ -154,3 +154,18 @@ async def test_a_better_order_waits_until_claims_have_stopped_coming():
         await it.until(lambda: order() != listed)
         assert sorted(order()) == sorted(listed)
         assert order()[-1] == listed[3]
+
+
+async def test_a_claim_that_nobody_will_give_back_is_given_back():
+    async with dra_node() as it:
+        await it.start("--dra-orphan-seconds=1")
+        await it.register(GPUS)
+        lost = it.claim("lost", gpu__nvidia__com=it.node.uuid(0).lower())
+        kept = it.claim("kept", gpu__nvidia__com=it.node.uuid(1).lower())
+        for each in (lost, kept):
+            await it.prepare(GPUS, each)
+        (path,) = (each for each in it.server.claims if each.endswith("c-lost"))
+        del it.server.claims[path]
+
+        await it.node.logged("claim_released")
+        assert it.specs() == {f"k8s.{GPUS}-claim_kept.json"}
