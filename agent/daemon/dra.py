@@ -132,6 +132,8 @@ class Dra:
         drivers = [self._gpus] if nics is None else [self._gpus, self._nics]
         self._drivers = {each.name: each for each in drivers}
         self._taken_in = False
+        self._pool: GpuPool | None = None
+        self._pool_of: tuple[int, ...] = ()
         socket = socket_beside(kubelet_dir / "device-plugins")
         self._orphans = Orphans(
             [each.claims for each in drivers],
@@ -192,16 +194,20 @@ class Dra:
                 self._loop.call_soon_threadsafe(call, *values)
 
     def _gpu_pool(self) -> GpuPool | None:
+        """Return what there is to give, made anew only when something has changed."""
         snapshot, ledger = self._state()
         if snapshot is None:
             return None
-        claims = self._gpus.claims
-        return GpuPool(
-            snapshot=snapshot,
-            ledger=ledger,
-            claimed=Claimed(uuids=claims.held, devices=claims.allocated),
-            on_demand=self._on_demand.found,
-        )
+        claims, on_demand = self._gpus.claims, self._on_demand.found
+        made_of = (id(snapshot), id(ledger), claims.changes, id(on_demand))
+        if self._pool is None or self._pool_of != made_of:
+            claimed = Claimed(uuids=claims.held, devices=claims.allocated)
+            self._pool_of = made_of
+            # It keeps what it is made of, so that no other can get the same id.
+            self._pool = GpuPool(
+                snapshot=snapshot, ledger=ledger, claimed=claimed, on_demand=on_demand
+            )
+        return self._pool
 
     def _nic_pool(self) -> NicPool | None:
         snapshot, _ = self._state()

@@ -33,6 +33,8 @@ T = TypeVar("T")
 TAKEN_S = 30.0
 # How long an API server is waited for that does not answer.
 AWAY_S, _FIRST_PAUSE_S = 15.0, 0.25
+# Devices that a message names.
+_NAMED = 8
 InThread = Callable[..., Awaitable[Any]]
 Fetch = Callable[[ClaimRef], dict[str, Any]]
 """Returns a claim's object. Blocking; raises ClusterError."""
@@ -128,6 +130,11 @@ class Claims:
             for claim in self._claims.values()
             for each in claim.devices
         }
+
+    @property
+    def changes(self) -> int:
+        """Return how often claims have come or gone: the same number, the same claims."""
+        return self._changes
 
     @property
     def known(self) -> tuple[StoredClaim, ...]:
@@ -300,8 +307,7 @@ class Claims:
         for result in claim.results:
             subject = subjects.get(result.device)
             if subject is None:
-                there = ", ".join(subjects) or "none"
-                raise ClaimError(f"this node has no device {result.device}; it has {there}")
+                raise ClaimError(f"this node has no device {result.device}; {_there(subjects)}")
             device = stored_device(result, subject)
             if (other := conflict(device, others)) is not None:
                 raise _TakenError(f"{result.device} is claimed by {other}")
@@ -333,3 +339,10 @@ class Claims:
                 for each in claim.devices
             )
         )
+
+
+def _there(subjects: Mapping[str, Subject]) -> str:
+    """Return what there is instead, as far as a pod's event has room for it."""
+    named = ", ".join(list(subjects)[:_NAMED])
+    rest = f", and {len(subjects) - _NAMED} more" if len(subjects) > _NAMED else ""
+    return f"it has {named or 'none'}{rest}; plumbline slices prints them"
