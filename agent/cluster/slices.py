@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from agent.cluster.connection import ApiError, Connection
-from agent.planning.api_abilities import read_version
-from agent.planning.slices import API, Document, SliceChanges
+from agent.planning.api_abilities import Feature, dropped_features, read_version
+from agent.planning.slices import API, Document, SliceChanges, Written
 
 _SLICES = f"/apis/{API}/resourceslices"
 _GONE = 404
@@ -18,16 +17,8 @@ _GONE = 404
 _REMEMBERED = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """A slice as it was sent, and as the server has it."""
-
-    sent: Document
-    kept: Document
-
-
 class NodeSlices:
-    """The slices of one node as the API server has them, of every driver; for a Watch.
+    """The slices of a node's drivers as the API server has them; for a Watch.
 
     Usable from several threads. ``changed`` is called after every change, on the thread that
     brought it.
@@ -35,9 +26,13 @@ class NodeSlices:
 
     path = _SLICES
 
-    def __init__(self, node: str, changed: Callable[[], None]) -> None:
-        """Name the node; nothing is known of its slices yet."""
+    def __init__(self, node: str, drivers: Collection[str], changed: Callable[[], None]) -> None:
+        """Name the node and the drivers; nothing is known of their slices yet."""
         self.selector = f"spec.nodeName={node}"
+        if len(drivers) == 1:
+            # A field selector knows no "or": of several, those of all drivers come.
+            self.selector += f",spec.driver={next(iter(drivers))}"
+        self._drivers = frozenset(drivers)
         self._changed = changed
         self._lock = threading.Lock()
         self._known: dict[str, Document] | None = None
@@ -56,12 +51,18 @@ class NodeSlices:
         """Take in what is there; return the version to watch from. Raises ClusterError."""
         found = connection.get(_SLICES, fieldSelector=self.selector)
         with self._lock:
-            self._known = {each["metadata"]["name"]: each for each in found.get("items") or ()}
+            self._known = {
+                each["metadata"]["name"]: each
+                for each in found.get("items") or ()
+                if each["spec"]["driver"] in self._drivers
+            }
         self._changed()
         return str((found.get("metadata") or {}).get("resourceVersion") or "")
 
     def change(self, kind: str, document: Mapping[str, Any]) -> None:
-        """Take in a change: ADDED, MODIFIED or DELETED."""
+        """Take in a change: ADDED, MODIFIED or DELETED; those of other drivers are passed over."""
+        if document["spec"]["driver"] not in self._drivers:
+            return
         with self._lock:
             if self._known is not None:
                 self._take_in(self._known, kind, document)
@@ -93,20 +94,21 @@ def change_slices(
 ) -> tuple[Written, ...]:
     """Write changes, and note them in ``there``; a slice that is gone already counts as deleted.
 
+    Returns what was written: all, or up to a slice whose counters the server has dropped. Devices
+    that exclude each other by them must not be offered without, and a pool of which slices are
+    missing offers nothing.
+
     Raises ClusterError; ApiError 409 when somebody else has written meanwhile.
     """
     for each in changes.delete:
         _delete(connection, each)
         there.change("DELETED", each)
     written = []
-    for each in changes.update:
-        kept = connection.put(f"{_SLICES}/{each['metadata']['name']}", each)
-        there.change("MODIFIED", kept)
-        written.append(Written(sent=each, kept=kept))
-    for each in changes.create:
-        kept = connection.post(_SLICES, each)
-        there.change("ADDED", kept)
-        written.append(Written(sent=each, kept=kept))
+    for one in _each_written(connection, changes):
+        there.change("MODIFIED", one.kept)
+        written.append(one)
+        if Feature.COUNTERS in dropped_features(one.sent, one.kept):
+            break
     return tuple(written)
 
 
@@ -120,6 +122,14 @@ def _is_older(document: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
     a, b = (str(each["metadata"].get("resourceVersion", "")) for each in (document, there))
     same = document["metadata"].get("uid") == there["metadata"].get("uid")
     return same and a.isdecimal() and b.isdecimal() and int(a) < int(b)
+
+
+def _each_written(connection: Connection, changes: SliceChanges) -> Iterator[Written]:
+    for each in changes.update:
+        kept = connection.put(f"{_SLICES}/{each['metadata']['name']}", each)
+        yield Written(sent=each, kept=kept)
+    for each in changes.create:
+        yield Written(sent=each, kept=connection.post(_SLICES, each))
 
 
 def _delete(connection: Connection, document: Document) -> None:

@@ -84,7 +84,11 @@ class Dra:
         """
         self._state = gpus.state
         self._connection = Connection(access)
-        slices = NodeSlices(node, lambda: self._hand_over(self._slices_changed))
+        slices = NodeSlices(
+            node,
+            [DRIVER] if nics is None else [DRIVER, NIC_DRIVER],
+            lambda: self._hand_over(self._slices_changed),
+        )
         self._watch = Watch(
             self._connection, slices, lambda error: self._hand_over(self._note_watch, error)
         )

@@ -8,13 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent.cluster.connection import ApiError, Connection
-from agent.cluster.slices import NodeSlices, Written, change_slices, node_uid, server_version
+from agent.cluster.slices import NodeSlices, change_slices, node_uid, server_version
 from agent.daemon.threads import in_thread
 from agent.model.errors import describe
 from agent.planning.api_abilities import ApiAbilities, dropped_features, reduced
 from agent.planning.dra_devices import Offering
 from agent.planning.dra_order import differs_in_order, kept_order
-from agent.planning.slices import Pool, plan_slices, slice_changes
+from agent.planning.slices import (
+    Pool,
+    SliceChanges,
+    Written,
+    is_kept_otherwise,
+    plan_slices,
+    slice_changes,
+)
 from agent.telemetry import logs
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
@@ -54,6 +61,7 @@ class SlicePublisher:
         self._is_registered = False
         self._wake = asyncio.Event()
         self._published: Offering | None = None
+        self._written: dict[str, Written] = {}
         self._order_due_s: float | None = None
         self._trouble: str | None = None
 
@@ -94,22 +102,35 @@ class SlicePublisher:
             return
         pool = self._pool or await self._look_around()
         offering = self._ordered(offering)
-        wanted = plan_slices(
-            reduced(offering, self._abilities), pool, self._taint_effect(), self._abilities
-        )
-        changes = slice_changes(wanted, there)
+        held = reduced(offering, self._abilities)
+        wanted = plan_slices(held, pool, self._taint_effect(), self._abilities)
+        changes = slice_changes(wanted, there, self._written)
         if changes:
             written = await in_thread(change_slices, self._connection, changes, self._there)
-            logs.event(
-                "slices_published",
-                driver=self._driver,
-                devices=len(offering.devices),
-                created=len(changes.create),
-                updated=len(changes.update),
-                deleted=len(changes.delete),
-            )
-            self._take_in_dropped(written)
+            self._written |= {each.sent["metadata"]["name"]: each for each in written}
+            if not self._take_in_dropped(written):
+                self._tell_published(held, changes, written)
         self._published = offering
+
+    def _tell_published(
+        self, held: Offering, changes: SliceChanges, written: tuple[Written, ...]
+    ) -> None:
+        logs.event(
+            "slices_published",
+            driver=self._driver,
+            devices=len(held.devices),
+            created=len(changes.create),
+            updated=len(changes.update),
+            deleted=len(changes.delete),
+        )
+        otherwise = [each.sent["metadata"]["name"] for each in written if is_kept_otherwise(each)]
+        if otherwise:
+            logs.warning(
+                "slices_kept_otherwise",
+                driver=self._driver,
+                slices=otherwise,
+                doing="leaving them as the API server keeps them; a webhook may have changed them",
+            )
 
     async def _look_around(self) -> Pool:
         """Find out whose slices they are, and what the server is. Raises ClusterError."""
@@ -139,8 +160,11 @@ class SlicePublisher:
         self._order_due_s = None
         return offering
 
-    def _take_in_dropped(self, written: tuple[Written, ...]) -> None:
-        """Take in what the server dropped of it; what is left is published at once."""
+    def _take_in_dropped(self, written: tuple[Written, ...]) -> bool:
+        """Take in what the server dropped of it; what is left is published at once.
+
+        Returns False when that is nothing.
+        """
         found = {feature for each in written for feature in dropped_features(each.sent, each.kept)}
         if fresh := found - self._abilities.dropped:
             logs.error(
@@ -153,6 +177,7 @@ class SlicePublisher:
             )
             self._abilities = replace(self._abilities, dropped=self._abilities.dropped | fresh)
             self._wake.set()
+        return bool(fresh)
 
     def _note(self, trouble: str | None) -> None:
         if trouble != self._trouble:

@@ -5,7 +5,7 @@ A server whose feature gate is off drops the fields of that feature without a wo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,8 @@ from agent.planning.dra_devices import DraDevice, NewInstance, Offering, WholeGp
 
 # From then on counters stand in slices of their own (KEP-4815); before, beside the devices.
 _COUNTERS_APART = (1, 35)
+# Devices in a slice in which one draws on counters.
+_MOST_BESIDE = 64
 
 Document = Mapping[str, Any]
 
@@ -114,13 +116,31 @@ def _beside_their_devices(offering: Offering) -> Offering:
         for each in offering.devices
         if each.consumes and not each.consumes.keys() - of_node and not _stands_alone(each)
     }
-    left = _without(offering, bundles)
-    devices = tuple(
+    left = [
         replace(each, consumes={n: c for n, c in each.consumes.items() if n not in of_node})
-        for each in left
-    )
+        for each in _without(offering, bundles)
+    ]
+    devices = tuple(_beside(left, offering.allocated))
     sets = tuple(each for each in offering.counter_sets if each.name not in of_node)
     return replace(offering, devices=devices, counter_sets=sets)
+
+
+def _beside(devices: Sequence[DraDevice], allocated: Collection[str]) -> Iterator[DraDevice]:
+    """Yield devices, of those that draw on one counter set the first that fit into its slice.
+
+    What claims have comes before what they do not.
+    """
+    room = {name: _MOST_BESIDE for device in devices for name in device.consumes}
+    for device in devices:
+        for name in device.consumes if device.name in allocated else ():
+            room[name] -= 1
+    for device in devices:
+        if device.name not in allocated:
+            if any(room[name] <= 0 for name in device.consumes):
+                continue
+            for name in device.consumes:
+                room[name] -= 1
+        yield device
 
 
 def _sets_of_kinds(

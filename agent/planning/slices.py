@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from agent.planning.api_abilities import ApiAbilities
@@ -24,7 +25,7 @@ from agent.planning.dra_devices import (
 
 # Devices in a slice; where one has taints or draws on counters; counter sets; letters of a name.
 _MOST, _MOST_WITH_TAINTS, _MOST_SETS, _NAME_BYTES = 128, 64, 8, 253
-_UNITS = (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
+_BINARY, _DECIMAL = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), ("", "k", "M", "G", "T", "P", "E")
 API = "resource.k8s.io/v1"
 
 Document = dict[str, Any]
@@ -39,6 +40,14 @@ class Pool:
     node: str
     node_uid: str
     """The slices go with the node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A slice as it was sent, and as the server keeps it."""
+
+    sent: Document
+    kept: Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +93,24 @@ def plan_slices(
     ]
 
 
-def slice_changes(wanted: Sequence[Document], there: Iterable[Document]) -> SliceChanges:
-    """Return what is to be done; nothing where only an order of keys or a default differs."""
+def slice_changes(
+    wanted: Sequence[Document],
+    there: Iterable[Document],
+    written: Mapping[str, Written] = MappingProxyType({}),
+) -> SliceChanges:
+    """Return what is to be done; nothing where only an order of keys or a default differs.
+
+    ``written`` are slices as they were written last, by name: what the server made of one is not
+    sent again as long as neither has changed.
+    """
     by_name = {each["metadata"]["name"]: each for each in there}
     generations = {_pool(each).get("generation", 0) for each in by_name.values()}
     complete = len(generations) <= 1 and by_name.keys() == {_name(each) for each in wanted}
     changed = [
         each
         for each in wanted
-        if (old := by_name.get(_name(each))) is None or _essence(old) != _essence(each)
+        if (old := by_name.get(_name(each))) is None
+        or not _is_there(each, old, written.get(_name(each)))
     ]
     if complete and not changed:
         return SliceChanges()
@@ -112,6 +130,18 @@ def slice_changes(wanted: Sequence[Document], there: Iterable[Document]) -> Slic
     kept = {_name(each) for each in wanted}
     gone = tuple(each for name, each in by_name.items() if name not in kept)
     return SliceChanges(delete=gone, update=tuple(update), create=tuple(create))
+
+
+def is_kept_otherwise(written: Written) -> bool:
+    """Return True when a server keeps a slice as something else than it was sent."""
+    return _essence(written.sent) != _essence(written.kept)
+
+
+def _is_there(wanted: Document, there: Document, last: Written | None) -> bool:
+    essence, found = _essence(wanted), _essence(there)
+    if essence == found:
+        return True
+    return last is not None and essence == _essence(last.sent) and found == _essence(last.kept)
 
 
 def _name(document: Mapping[str, Any]) -> str:
@@ -274,9 +304,16 @@ def _value(value: Value | Version) -> Document:
 
 
 def _quantity(count: int) -> str:
-    """Return a number as the API server writes it, so that what it returns compares equal."""
-    unit, size = next(((u, n) for u, n in _UNITS if count and count % n == 0), ("", 1))
-    return f"{count // size}{unit}"
+    """Return a number as the API server writes it, so that what it returns compares equal.
+
+    That is with the largest unit that leaves a whole number: 1k for 1000, 1Ti for 1024Gi
+    (apimachinery, resource.Quantity).
+    """
+    size, units = (1000, _DECIMAL) if count % 1024 else (1024, _BINARY)
+    power = 0
+    while count and count % size == 0 and power < len(units) - 1:
+        count, power = count // size, power + 1
+    return f"{count}{units[power]}"
 
 
 def _pool(document: Mapping[str, Any]) -> Document:

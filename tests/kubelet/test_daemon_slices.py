@@ -5,6 +5,7 @@ import json
 
 import pytest
 import yaml
+from api_server import NODE
 from dra_node import GPUS, dra_node
 
 SOON_S = 2.0
@@ -114,6 +115,13 @@ async def test_where_counters_are_dropped_only_what_is_safe_without_is_offered()
 
         await it.until(lambda: types(it.server) == {"gpu"})
         assert len(it.server.devices(GPUS)) == 8
+        # Not for a moment was there a pool in which cells lie beside their GPUs.
+        sent = [
+            device
+            for _, _, body in it.server.requests
+            for device in ((body or {}).get("spec") or {}).get("devices", ())
+        ]
+        assert {each["attributes"]["type"]["string"] for each in sent} == {"gpu"}
         await it.node.logged("slices_cut")
         assert "DRAPartitionableDevices" in it.node.log.read_text()
         # It is known now, and nothing is tried again.
@@ -136,6 +144,36 @@ async def test_counters_stand_where_the_version_of_the_server_wants_them(minor, 
         found = [one for one in it.server.slices.values() if "sharedCounters" in one["spec"]]
         assert len(found) == sets
         assert all("devices" not in one["spec"] for one in found)
+
+
+async def test_what_a_webhook_makes_of_slices_is_said_and_left_alone():
+    async with dra_node() as it:
+        it.server.drop = annotated
+        await it.start()
+        await it.register(GPUS)
+        await it.node.logged("slices_kept_otherwise")
+        await it.until(lambda: it.server.slice_watches)
+        written = len(writes(it.server))
+
+        # The watch tells of other slices, and of ours as they are.
+        it.server.store_slice(foreign())
+        it.server.end_watches()
+        await it.until(lambda: it.server.slice_watches)
+        it.server.wipe_slices(*(name for name in it.server.slices if name != "other"))
+        await it.until(lambda: it.server.devices(GPUS))
+        assert len(writes(it.server)) == written + 1
+
+
+def annotated(document):
+    for device in document["spec"].get("devices", ()):
+        device["attributes"]["by"] = {"string": "a webhook"}
+    return document
+
+
+def foreign():
+    """A slice of another driver on the node."""
+    spec = {"driver": "dra.net", "nodeName": NODE, "pool": {"name": NODE, "generation": 1}}
+    return {"metadata": {"name": "other"}, "spec": spec}
 
 
 async def test_a_better_order_waits_until_claims_have_stopped_coming():

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from itertools import count
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.model.mig import MigPlacement
@@ -27,7 +27,13 @@ from agent.planning.dra_devices import (
     device_name,
 )
 from agent.planning.dra_order import differs_in_order, kept_order
-from agent.planning.slices import Pool, plan_slices, slice_changes
+from agent.planning.slices import (
+    Pool,
+    Written,
+    is_kept_otherwise,
+    plan_slices,
+    slice_changes,
+)
 
 POOL = Pool(driver="gpu.nvidia.com", node="node-1.example", node_uid="u")
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
@@ -38,6 +44,8 @@ ABILITIES = st.builds(
 )
 ABLE = ApiAbilities()
 TAINT = {"gpu.nvidia.com/unhealthy": "true"}
+BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+DECIMAL = ("", "k", "M", "G", "T", "P", "E")
 
 
 def whole(i, **more):
@@ -45,8 +53,7 @@ def whole(i, **more):
         name=f"gpu-{i}",
         subject=WholeGpus(gpus=(f"GPU-{i}",)),
         attributes={"type": "gpu", "gpuIndex": i, "driverVersion": Version("580.65.6")},
-        capacity={"memory": 85520809984 + i},
-        **more,
+        **{"capacity": {"memory": 85520809984 + i}, **more},
     )
 
 
@@ -72,6 +79,14 @@ def pair(i):
     )
 
 
+QUANTITIES = st.integers(0, 2**63 - 1) | st.builds(
+    lambda number, power, size: number * size**power % 2**63,
+    st.integers(0, 2000),
+    st.integers(0, 6),
+    st.sampled_from([1000, 1024]),
+)
+
+
 @st.composite
 def offerings(draw):
     """GPUs, some unwell; with shares, or with the parts of each and with pairs, or with neither."""
@@ -84,8 +99,13 @@ def offerings(draw):
     for i in range(number):
         more = {"taints": TAINT} if i in ill else {}
         if kind == "shares":
-            policy = RequestPolicy(default=2**20, least=2**20, most=2**36, step=2**20)
-            more |= {"shared": True, "policies": {"memory": policy}}
+            policy = RequestPolicy(default=2**20, least=2**20, most=2**40, step=2**20)
+            shares = draw(QUANTITIES)
+            more |= {
+                "shared": True,
+                "policies": {"memory": policy, "shares": RequestPolicy(default=1, least=1)},
+                "capacity": {"memory": 2**40, "shares": shares},
+            }
         if "parts" in kind:
             counters = {f"memory-slice-{n}": 1 for n in range(8)}
             sets.append(CounterSet(name=f"gpu-{i}", counters=counters))
@@ -107,6 +127,7 @@ class Server:
 
     def __init__(self, abilities=ABLE):
         self.abilities = abilities
+        self.alter = lambda kept: kept
         self.slices = {}
         self.version = count(1)
 
@@ -142,11 +163,52 @@ class Server:
         if Feature.COUNTERS in dropped:
             spec.pop("sharedCounters", None)
         kept["metadata"] |= {"resourceVersion": str(next(self.version)), "uid": "x"}
-        return kept
+        return self.alter(_canonical(kept))
+
+
+def _canonical(document):
+    """A document with its quantities as the API server writes them."""
+    if isinstance(document, list):
+        return [_canonical(each) for each in document]
+    if not isinstance(document, dict):
+        return document
+    return {
+        key: canonical_quantity(value)
+        if (key == "value" and "key" not in document) or key in {"default", "min", "max", "step"}
+        else _canonical(value)
+        for key, value in document.items()
+    }
+
+
+def canonical_quantity(text):
+    """What apimachinery's Quantity makes of a text: base of 1024 only where it was so given."""
+    number, unit = re.fullmatch(r"(\d+)([A-Za-z]*)", text).groups()
+    size, units = (1024, BINARY) if unit.endswith("i") else (1000, DECIMAL)
+    value = int(number) * size ** units.index(unit)
+    if value < 1024:
+        size, units = 1000, DECIMAL
+    power = max(i for i in range(len(units)) if value % size**i == 0) if value else 0
+    return f"{value // size**power}{units[power]}"
 
 
 def documents(offering, abilities=ABLE):
     return plan_slices(reduced(offering, abilities), POOL, "NoSchedule", abilities)
+
+
+@given(QUANTITIES)
+@example(1000)
+@example(2**40)
+@example(1000 * 1024)
+def test_a_number_comes_back_as_it_was_sent(number):
+    device = whole(0, capacity={"some": number})
+    (one,) = documents(Offering(devices=(device,)))
+
+    sent = one["spec"]["devices"][0]["capacity"]["some"]["value"]
+
+    assert canonical_quantity(sent) == sent
+    digits, unit = re.fullmatch(r"(\d+)([A-Za-z]*)", sent).groups()
+    size = 1024 ** BINARY.index(unit) if unit.endswith("i") else 1000 ** DECIMAL.index(unit)
+    assert int(digits) * size == number
 
 
 def listed(slices):
@@ -201,6 +263,55 @@ def test_a_server_that_drops_fields_is_found_out_once_and_then_nothing_is_writte
         known = ApiAbilities(version=real.version, dropped=known.dropped | found)
 
     assert not slice_changes(documents(offering, known), reversed([*server.slices.values()]))
+
+
+@given(offerings(), offerings())
+@settings(max_examples=50)
+def test_what_a_server_makes_of_a_slice_is_not_sent_again(offering, other):
+    def renamed(kept):
+        for device in kept["spec"].get("devices", ()):
+            device["attributes"]["by"] = {"string": "a webhook"}
+        return kept
+
+    server = Server()
+    server.alter = renamed
+    written = {}
+
+    def publish(wanted):
+        changes = slice_changes(documents(wanted), server.slices.values(), written)
+        for sent, kept in server.carry_out(changes):
+            written[sent["metadata"]["name"]] = Written(sent=sent, kept=kept)
+        return changes
+
+    assert publish(offering)
+    assert any(is_kept_otherwise(each) for each in written.values()) == bool(offering.devices)
+    assert not publish(offering)
+    # Something else of ours is sent, and what somebody else has made of it since is put right.
+    assert bool(publish(other)) == (documents(other) != documents(offering))
+    if other.devices:
+        name = next(name for name, one in server.slices.items() if one["spec"].get("devices"))
+        found = server.slices[name]
+        server.slices[name] = {**found, "spec": {**found["spec"], "devices": []}}
+        assert publish(other)
+
+
+@given(st.integers(0, 200), st.sets(st.integers(0, 199), max_size=5))
+def test_before_1_35_a_counter_set_has_as_many_devices_as_fit_beside_it(number, claimed):
+    devices = tuple(part(0, n) for n in range(number))
+    allocated = frozenset(f"gpu-0-mig-{n}" for n in claimed if n < number)
+    counters = {f"memory-slice-{n}": 1 for n in range(32)}
+    sets = (CounterSet(name="gpu-0", counters=counters),) if number else ()
+    offering = Offering(devices=devices, counter_sets=sets, allocated=allocated)
+
+    slices = documents(offering, ApiAbilities(version=(1, 34)))
+
+    assert len(slices) == 1
+    names = listed(slices)
+    assert len(names) == min(number, 64)
+    assert allocated <= set(names)
+    assert names == [each.name for each in devices if each.name in names]
+    free = [each.name for each in devices if each.name not in allocated]
+    assert [name for name in names if name not in allocated] == free[: 64 - len(allocated)]
 
 
 @given(offerings())

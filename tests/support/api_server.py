@@ -163,6 +163,12 @@ class ApiServer:
             watch.put({"type": "MODIFIED", "object": json.loads(json.dumps(self.object()))})
 
 
+def _selects(selector, document):
+    """Whether a field selector such as ``spec.nodeName=n,spec.driver=d`` takes an object."""
+    pairs = (pair.removeprefix("spec.").split("=") for pair in selector.split(",") if pair)
+    return all(document.get("spec", {}).get(key, value) == value for key, value in pairs)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -236,13 +242,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {})
 
     def _list_slices(self, selector):
-        wanted = dict(pair.split("=") for pair in selector.split(","))
         with self.api.lock:
-            found = [
-                each
-                for each in self.api.slices.values()
-                if all(each["spec"][key.removeprefix("spec.")] == wanted[key] for key in wanted)
-            ]
+            found = [each for each in self.api.slices.values() if _selects(selector, each)]
             metadata = {"resourceVersion": str(self.api.version)}
             self._send(200, {"metadata": metadata, "items": found})
 
@@ -267,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._stream(changes, self.api.watches)
 
     def _watch_slices(self, query):
-        assert query["fieldSelector"] == [f"spec.nodeName={NODE}"]
+        (selector,) = query["fieldSelector"]
         changes = queue.Queue()
         with self.api.lock:
             self.api.slice_watches.append(changes)
@@ -275,14 +276,16 @@ class _Handler(BaseHTTPRequestHandler):
                 if version > int(query["resourceVersion"][0]):
                     changes.put(change)
             self.api.lock.notify_all()
-        self._stream(changes, self.api.slice_watches)
+        self._stream(changes, self.api.slice_watches, selector)
 
-    def _stream(self, changes, watches):
+    def _stream(self, changes, watches, selector=""):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         with contextlib.suppress(OSError):
             while (change := changes.get()) not in (END, CUT):
+                if not _selects(selector, change["object"]):
+                    continue
                 line = json.dumps(change).encode() + b"\n"
                 self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
                 self.wfile.flush()
