@@ -12,7 +12,7 @@ from agent.cluster.connection import ApiError, Connection
 from agent.cluster.node import Labels, NodeLabels, shortened, write_event, write_node
 from agent.cluster.pods import Evicted, evict
 from agent.cluster.watching import Watch
-from agent.daemon.orders import Report, State
+from agent.daemon.order_reports import Report, State
 from agent.daemon.threads import in_thread
 from agent.model.errors import ClusterError
 from agent.telemetry import logs

@@ -11,21 +11,14 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.config.mig import Mig
 from agent.daemon.dividing import held_by
 from agent.daemon.node import first_of
+from agent.daemon.order_reports import Reason, Report, Reports, State, reason_of
 from agent.daemon.threads import in_thread
-from agent.model.errors import (
-    BusyError,
-    ConfigError,
-    HalfDoneError,
-    HardwareError,
-    PlumblineError,
-    RolledBackError,
-)
+from agent.model.errors import BusyError, HardwareError, PlumblineError
 from agent.telemetry import logs
 
 if TYPE_CHECKING:
@@ -46,27 +39,6 @@ RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 CLOSE_S = 20.0
 
 
-class State(StrEnum):
-    """How far an order is: the values of nvidia.com/mig.config.state."""
-
-    PENDING = "pending"
-    SUCCESS = "success"
-    FAILED = "failed"
-
-
-class Reason(StrEnum):
-    """Why an order waits or failed, in a word that fits a label."""
-
-    WORKING = "dividing"
-    KUBELET = "waiting-for-kubelet"
-    DRAINING = "waiting-for-pods"
-    REFUSED = "refused"
-    IN_USE = "in-use"
-    ROLLED_BACK = "failed-and-put-back"
-    HALF_DONE = "failed-half-done"
-    DRIVER = "driver-does-not-answer"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A layout that the node is to have."""
@@ -75,16 +47,6 @@ class Order:
     mig: Mig
     where: str
     """Where the layouts are declared, for messages."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """How far an order is."""
-
-    layout: str
-    state: State
-    reason: Reason | None
-    message: str
 
 
 class _SupersededError(Exception):
@@ -112,15 +74,13 @@ class Orders:
         self._mig, self._where = mig, where
         self._node = node
         self._dividing = dividing
-        self._tell = report
+        self._reports = Reports(report)
         self._evict = evict
         self._label: str | None = None
         self._label_known = asyncio.Event()
         self._unfinished: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._ordered = asyncio.Event()
-        self._said: Report | None = None
-        self._silent = True
         self._failed_for: Reason | None = None
         self._failures = 0
         self._withheld: Mapping[str, str] = {}
@@ -264,7 +224,7 @@ class Orders:
     def _forget(self) -> None:
         """Take in that there is no order any more: the GPUs stay as they are."""
         self._withhold({})
-        self._say(None)
+        self._reports.say(None)
 
     async def _lead(self, order: Order) -> Reason | None:
         """Lead the node to a layout; return why it failed."""
@@ -374,7 +334,7 @@ class Orders:
         return held_by(self._node.ledger)
 
     def _failed(self, order: Order, error: PlumblineError) -> Reason:
-        reason = _reason(error)
+        reason = reason_of(error)
         if self._closing:
             # Whoever comes after us tells how far it is; and keeps back what is not done.
             return reason
@@ -383,23 +343,7 @@ class Orders:
         return reason
 
     def _report(self, order: Order, state: State, reason: Reason | None, message: str) -> None:
-        self._say(Report(layout=order.layout, state=state, reason=reason, message=message))
-
-    def _say(self, report: Report | None) -> None:
-        # Also that there is no order is news once: an earlier process may have said otherwise.
-        if report == self._said and not self._silent:
-            return
-        self._said, self._silent = report, False
-        if report is not None:
-            note = logs.error if report.state is State.FAILED else logs.event
-            note(
-                "mig_order",
-                layout=report.layout,
-                state=report.state,
-                reason=report.reason or "none",
-                message=report.message,
-            )
-        self._tell(report)
+        self._reports.say(Report(layout=order.layout, state=state, reason=reason, message=message))
 
     async def _rest(self) -> None:
         """Wait for the next order; after a failure also until trying again makes sense."""
@@ -422,17 +366,3 @@ class Orders:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ordered.wait()
-
-
-def _reason(error: PlumblineError) -> Reason:
-    match error:
-        case ConfigError():
-            return Reason.REFUSED
-        case BusyError():
-            return Reason.IN_USE
-        case RolledBackError():
-            return Reason.ROLLED_BACK
-        case HalfDoneError():
-            return Reason.HALF_DONE
-        case _:
-            return Reason.DRIVER

@@ -54,6 +54,12 @@ def daemons(node):
     return {each.pipe: each for each in found(node) if not each.is_server}
 
 
+def is_replaced(node, pipe, daemon):
+    """True when another control daemon lives at a pipe directory."""
+    now = daemons(node).get(pipe)
+    return now is not None and now.pid != daemon.pid
+
+
 def compute_modes(node):
     """The compute modes of a node's GPUs, by index."""
     with Driver(node.machine) as driver:

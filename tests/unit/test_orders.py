@@ -8,7 +8,8 @@ import pytest
 from agent.config.mig import Mig
 from agent.daemon import orders
 from agent.daemon.dividing import Assessment
-from agent.daemon.orders import Orders, Reason
+from agent.daemon.order_reports import Reason
+from agent.daemon.orders import Orders
 from agent.ledger.ledger import Ledger
 from agent.model.errors import NoDriverError
 from agent.partition.recovery import Recovered
