@@ -12,6 +12,7 @@ import msgspec
 from agent.config.problems import Problem, refuse
 from agent.config.schema import Config
 from agent.config.xids import ignored_xids
+from agent.daemon.asking import Asking
 from agent.daemon.lookout import Lookout
 from agent.daemon.threads import in_thread
 from agent.daemon.xids import struck_by
@@ -37,15 +38,6 @@ BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 FAILURES_TO_MARK = 3
 # A look takes well under a second, also on large machines.
 SLOW_LOOK_S = 10.0
-# How often the kubelet is asked while its answer matters: while GPUs are withheld because of it,
-# while it has not confirmed what it was given, and until one that has just started knows its pods.
-FOLLOW_S = 1.0
-# A kubelet that has started without its checkpoint gives devices away as soon as it knows its
-# pods, which takes it some tenths of a second; and what it was given it tells of at once.
-FOLLOW_FRESH_S, FRESH_S, FRESH_GRANT_S = 0.1, 5.0, 1.0
-# While pods hold GPUs, so that those that ended count as free where the kubelet does not
-# offer them.
-FOLLOW_HELD_S = 10.0
 # How long a GPU that had left must answer again until it is trusted: one that comes and goes must
 # not be given to a pod each time.
 STEADY_S = 10.0
@@ -103,9 +95,8 @@ class Node:
         self._unplaced: list[XidEvent] = []
         self._following: asyncio.TimerHandle | None = None
         self._returning: dict[str, asyncio.TimerHandle] = {}
-        self._settling = False
+        self._asking = Asking()
         self._stirred = asyncio.Event()
-        self._fresh_until_s = 0.0
         self._lookout = Lookout(machine, self._hand_over)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking = False
@@ -212,20 +203,17 @@ class Node:
         """Take in what an Allocate gave away."""
         now_s = asyncio.get_running_loop().time()
         self.ledger = self.ledger.with_grant(resource, devices, at_s=now_s)
-        self._fresh_until_s = max(self._fresh_until_s, now_s + FRESH_GRANT_S)
+        self._asking.moved(now_s)
         self._stirred.set()
 
     def outdated(self) -> None:
         """Take in that the kubelet offers what the ledger takes for held: pods have ended."""
-        self._fresh_until_s = max(
-            self._fresh_until_s, asyncio.get_running_loop().time() + FRESH_GRANT_S
-        )
+        self._asking.moved(asyncio.get_running_loop().time())
         self._stirred.set()
 
     def kubelet_restarted(self) -> None:
         """Take in that another kubelet serves the node: it may have forgotten what pods hold."""
-        self._settling = True
-        self._fresh_until_s = asyncio.get_running_loop().time() + FRESH_S
+        self._asking.restarted(asyncio.get_running_loop().time())
         self._stirred.set()
 
     def note(self, observation: Observation) -> None:
@@ -326,22 +314,17 @@ class Node:
 
     async def _follow_or_rest(self) -> None:
         self._stirred.clear()
-        pause_s = self._follow_s()
+        pause_s = self._asking.pause_s(
+            self.ledger,
+            withholds=self.snapshot is not None and bool(self.snapshot.catalog.withheld),
+            now_s=asyncio.get_running_loop().time(),
+        )
         try:
             # Not wait_for, which in Python 3.11 loses a cancellation that comes with the event.
             async with asyncio.timeout(pause_s):
                 await first_of(self._wanted, self._stirred)
         except TimeoutError:
             await self._follow()
-
-    def _follow_s(self) -> float | None:
-        withholds = self.snapshot is not None and self.snapshot.catalog.withheld
-        if not (withholds or self._settling or self.ledger.grants or self.ledger.confirmed):
-            return None
-        if asyncio.get_running_loop().time() < self._fresh_until_s:
-            return FOLLOW_FRESH_S
-        waits = withholds or self._settling or self.ledger.grants
-        return FOLLOW_S if waits else FOLLOW_HELD_S
 
     async def _follow(self) -> None:
         before = self.ledger
@@ -354,7 +337,7 @@ class Node:
     async def _account(self) -> Account | None:
         """Ask the kubelet who holds what; return its answer."""
         account = await self._holders()
-        self._settling = account is not None and not account.settled
+        self._asking.answered(account)
         if account is None:
             return None
         before, self.ledger = self.ledger, self.ledger.reconciled(account)

@@ -83,6 +83,8 @@ class Orders:
         self._ordered = asyncio.Event()
         self._failed_for: Reason | None = None
         self._failures = 0
+        self._failure: Report | None = None
+        """What was told of the last failure."""
         self._withheld: Mapping[str, str] = {}
         self._at_work: set[asyncio.Task[object]] = set()
         self._closing = False
@@ -230,7 +232,9 @@ class Orders:
         """Lead the node to a layout; return why it failed."""
         try:
             if self._failed_for is Reason.IN_USE and (await self._assess(order)).blocked:
-                # Waited for in vain before: nothing is withheld for it a second time.
+                # Waited for in vain before: nothing is withheld for it a second time. A kubelet
+                # that was silent meanwhile may have had it reported as pending.
+                self._reports.say(self._failure)
                 return Reason.IN_USE
             assessment = await self._clear(order)
             if assessment is None:
@@ -339,11 +343,13 @@ class Orders:
             # Whoever comes after us tells how far it is; and keeps back what is not done.
             return reason
         self._withhold({})
-        self._report(order, State.FAILED, reason, str(error))
+        self._failure = self._report(order, State.FAILED, reason, str(error))
         return reason
 
-    def _report(self, order: Order, state: State, reason: Reason | None, message: str) -> None:
-        self._reports.say(Report(layout=order.layout, state=state, reason=reason, message=message))
+    def _report(self, order: Order, state: State, reason: Reason | None, message: str) -> Report:
+        report = Report(layout=order.layout, state=state, reason=reason, message=message)
+        self._reports.say(report)
+        return report
 
     async def _rest(self) -> None:
         """Wait for the next order; after a failure also until trying again makes sense."""

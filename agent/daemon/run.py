@@ -98,7 +98,23 @@ class Daemon:
         self._decisions = Decisions(lambda at_s: time.time() - time.monotonic() + at_s)
         self._nic_grants = NicGrants(time.monotonic)
         self._afterwards = Afterwards()
-        self._node = Node(
+        self._node = self._new_node(resolved)
+        self._plugins = self._new_plugins(resolved)
+        self._sharing = SharedGpus(self._machine, resolved.config.flags, node=self._node)
+        self._claims_wanted = asyncio.Event()
+        self._dra = self._second_door(resolved)
+        self._windows = self._new_windows(resolved)
+        self._decisions.noted = self._windows.noted
+        self._cluster = _cluster(resolved, self._ordered)
+        self._orders = self._new_orders(resolved)
+        if self._cluster is None:
+            self._orders.labelled(None)
+        self._held: frozenset[str] = frozenset()
+        self._waiting: Mapping[str, str] = {}
+        self._stop = asyncio.Event()
+
+    def _new_node(self, resolved: Resolved) -> Node:
+        return Node(
             self._machine,
             _settled(resolved.config, self._machine),
             in_charge=self._in_charge,
@@ -107,7 +123,9 @@ class Daemon:
             publish=self._publish,
             confirmed=self._confirmed,
         )
-        self._plugins = DevicePlugins(
+
+    def _new_plugins(self, resolved: Resolved) -> DevicePlugins:
+        return DevicePlugins(
             kubelet_dir=Path(resolved.options.kubelet_dir),
             kubelet_socket=resolved.options.kubelet_socket or None,
             backend=SnapshotBackend(
@@ -121,10 +139,9 @@ class Daemon:
             ),
             observer=LogObserver(restarted=self._node.kubelet_restarted),
         )
-        self._sharing = SharedGpus(self._machine, resolved.config.flags, node=self._node)
-        self._claims_wanted = asyncio.Event()
-        self._dra = self._second_door(resolved)
-        self._windows = Windows(
+
+    def _new_windows(self, resolved: Resolved) -> Windows:
+        return Windows(
             resolved.config.plumbline,
             Inquiries(
                 decisions=self._decisions,
@@ -136,9 +153,9 @@ class Daemon:
             state=lambda: (self._node.snapshot, self._node.ledger),
             path=self._machine.path,
         )
-        self._decisions.noted = self._windows.noted
-        self._cluster = _cluster(resolved, self._ordered)
-        self._orders = Orders(
+
+    def _new_orders(self, resolved: Resolved) -> Orders:
+        return Orders(
             resolved.config.plumbline.mig,
             resolved.options.config_file or "",
             node=self._node,
@@ -146,11 +163,6 @@ class Daemon:
             report=self._cluster.report if self._cluster else lambda _: None,
             evict=self._cluster.evict if self._cluster else None,
         )
-        if self._cluster is None:
-            self._orders.labelled(None)
-        self._held: frozenset[str] = frozenset()
-        self._waiting: Mapping[str, str] = {}
-        self._stop = asyncio.Event()
 
     def _second_door(self, resolved: Resolved) -> Dra | None:
         """Return what serves DRA, where the configuration wants it, or claims are left from when

@@ -86,11 +86,12 @@ async def test_the_node_says_who_is_waited_for_and_in_the_end_why_not():
         message = await told(server, "failed", "in-use")
         assert "is held by pod default/works" in message
         assert held in instances(node.machine, 0)
-        await asyncio.to_thread(server.until, lambda: len(server.events) >= 2)
-        assert (server.events[-1]["type"], server.events[-1]["reason"]) == (
-            "Warning",
-            "MigLayoutFailed",
+        # How often it said before that it waits, and for whom, is a matter of the moment.
+        await asyncio.to_thread(
+            server.until,
+            lambda: server.events and server.events[-1]["reason"] == "MigLayoutFailed",
         )
+        assert server.events[-1]["type"] == "Warning"
         assert "small: " in server.events[-1]["message"]
 
         await node.kubelet.remove_pod(pod)

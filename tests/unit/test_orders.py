@@ -122,6 +122,24 @@ async def test_an_order_that_is_given_in_two_ways_waits_without_haste(dividing, 
     assert dividing.assessed - before <= 2
 
 
+async def test_an_order_that_failed_has_failed_again_when_a_silent_kubelet_speaks(
+    dividing, running, monkeypatch
+):
+    monkeypatch.setattr(orders, "POLL_S", 0.01)
+    dividing.outcomes = (blocked(),)
+    found = await running(Mig(layout="half", drain_deadline=0.02))
+    found.labelled(None)
+    await until(lambda: found.told and found.told[-1].reason is Reason.IN_USE)
+    failed = found.told[-1]
+
+    found._node.silent = True
+    found.stirred()
+    await until(lambda: found.told[-1].reason is Reason.KUBELET)
+    found._node.silent = False
+
+    await until(lambda: found.told[-1] == failed)
+
+
 async def test_an_order_that_is_taken_back_while_the_kubelet_is_silent_is_forgotten(
     dividing, running, monkeypatch
 ):
