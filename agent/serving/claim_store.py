@@ -37,6 +37,8 @@ class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
     """One device of a claim."""
 
     request: str
+    subrequest: str | None = None
+    """Which one of a prioritised list the request became."""
     pool: str
     device: str
     gpus: tuple[str, ...] = ()
