@@ -176,7 +176,7 @@ class Daemon:
             access,
             options.node_name,
             kubelet_dir=Path(options.kubelet_dir).parent,
-            spec_dir=resolved.config.plumbline.cdi.spec_dir,
+            config=resolved.config,
             gpus=NodeSide(
                 state=lambda: (self._node.snapshot, self._node.ledger),
                 claimed=self._node.claimed,

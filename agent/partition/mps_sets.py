@@ -15,12 +15,21 @@ from agent.discovery.faults import translated
 from agent.discovery.library import Session
 from agent.model.errors import BusyError, HardwareError
 from agent.model.machine import Machine
-from agent.partition.compute_mode import EXCLUSIVE, PROHIBITED, compute_mode, set_compute_mode
-from agent.partition.written import forget, read_files, write_down
+from agent.partition.compute_mode import (
+    EXCLUSIVE,
+    PROHIBITED,
+    compute_mode,
+    says_gone,
+    set_compute_mode,
+)
+from agent.partition.written import forget, read_file, read_files, write_down
 from agent.planning.mps import MpsSet
 from agent.planning.mps_steps import Taken
 from agent.telemetry import logs
 
+OF_CONFIGURATION = "/var/lib/plumbline/mps"
+OF_CLAIMS = "/var/lib/plumbline/claim-mps"
+"""Apart: what the configuration does not want ends, and claims have sets of their own."""
 _VERSION = 1
 
 
@@ -33,27 +42,26 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 class MpsSets:
     """The sets of one machine. Every call may block; those that say so speak with the driver."""
 
-    def __init__(self, machine: Machine) -> None:
-        """Remember the machine."""
+    def __init__(self, machine: Machine, folder: str = OF_CONFIGURATION) -> None:
+        """Remember the machine, and where its records lie."""
         self._machine = machine
-        self._folder = machine.path("/var/lib/plumbline/mps")
+        self._folder = machine.path(folder)
 
     def read(self) -> tuple[tuple[Taken, bool], ...]:
         """Return what is taken over, and whether its daemon was told the limits.
 
         Raises HardwareError for a record that is not readable.
         """
-        found = []
-        for name, content in read_files(self._folder).items():
-            try:
-                record = msgspec.json.decode(content, type=_Record)
-            except msgspec.DecodeError as error:
-                raise HardwareError(
-                    f"{self._folder / name}: {error}; it says which compute modes to put back:"
-                    " look at them with nvidia-smi -q -d COMPUTE, and remove the file"
-                ) from error
-            found.append((record.taken, record.limited))
-        return tuple(found)
+        records = (
+            self._decoded(name, content) for name, content in read_files(self._folder).items()
+        )
+        return tuple((record.taken, record.limited) for record in records)
+
+    def find(self, name: str) -> Taken | None:
+        """Return the set of a name; None where none is taken over. Raises as ``read``."""
+        file = _file_name(name)
+        content = read_file(self._folder / file)
+        return None if content is None else self._decoded(file, content).taken
 
     def take(self, mps_set: MpsSet) -> Taken:
         """Take the GPUs of a set over, with the driver; all of them, or what a record says.
@@ -61,9 +69,10 @@ class MpsSets:
         Raises BusyError when a program computes on one of them or none may, HardwareError.
         """
         with Session(self._machine):
-            for gpu in mps_set.gpus:
+            for gpu in mps_set.exclusive:
                 _refuse_busy(gpu)
-            taken = Taken(set=mps_set, modes={gpu: _usable_mode(gpu) for gpu in mps_set.gpus})
+            modes = {gpu: _usable_mode(gpu) for gpu in mps_set.exclusive}
+            taken = Taken(set=mps_set, modes=modes)
             self.record(taken, limited=False)
             try:
                 self._make_exclusive(taken)
@@ -84,15 +93,24 @@ class MpsSets:
         with Session(self._machine):
             for gpu, mode in taken.modes.items():
                 _put_back(gpu, mode)
-        forget(self._folder / _file_name(taken.set))
+        forget(self._folder / _file_name(taken.set.name))
 
     def record(self, taken: Taken, *, limited: bool) -> None:
         """Write down a set, and whether its daemon was told the limits. Raises HardwareError."""
         record = _Record(version=_VERSION, taken=taken, limited=limited)
-        write_down(self._folder / _file_name(taken.set), msgspec.json.encode(record))
+        write_down(self._folder / _file_name(taken.set.name), msgspec.json.encode(record))
+
+    def _decoded(self, name: str, content: bytes) -> _Record:
+        try:
+            return msgspec.json.decode(content, type=_Record)
+        except msgspec.DecodeError as error:
+            raise HardwareError(
+                f"{self._folder / name}: {error}; it says which compute modes to put back:"
+                " look at them with nvidia-smi -q -d COMPUTE, and remove the file"
+            ) from error
 
     def _make_exclusive(self, taken: Taken) -> None:
-        for gpu in taken.set.gpus:
+        for gpu in taken.set.exclusive:
             set_compute_mode(gpu, EXCLUSIVE)
 
 
@@ -109,8 +127,7 @@ def _put_back(gpu: str, mode: int) -> None:
     try:
         set_compute_mode(gpu, mode)
     except HardwareError as error:
-        gone = (pynvml.NVMLError_NotFound, pynvml.NVMLError_GpuIsLost)
-        if not isinstance(error.__cause__, gone):
+        if not says_gone(error):
             raise
         # What is not there has no mode, and comes back from a reset with the driver's own.
         logs.warning("compute_mode_lost", gpu=gpu, reason=error)
@@ -126,5 +143,5 @@ def _usable_mode(gpu: str) -> int:
     return mode
 
 
-def _file_name(mps_set: MpsSet) -> str:
-    return mps_set.name.replace("/", "+") + ".json"
+def _file_name(name: str) -> str:
+    return name.replace("/", "+") + ".json"

@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from agent.config.sharing import TimeSlice
 from agent.model.errors import ClaimError
-from agent.planning.mps import Limits, MpsSet
+from agent.planning.mps import Limits, MpsSet, too_old
+from agent.planning.snapshot import Snapshot
 
 _ALL_THREADS = 100
 _PER_DEVICE = "mpsConfig.defaultPerDevicePinnedMemoryLimit"
@@ -38,6 +39,20 @@ class Usage:
 
 
 AS_IT_IS = Usage()
+
+
+def usage_obstacle(snapshot: Snapshot, uuid: str, usage: Usage) -> str | None:
+    """Return why a GPU or a MigInstance cannot be used so on a node; None where it can."""
+    instance = snapshot.instances.get(uuid)
+    gpu = snapshot.gpu(instance.parent.uuid if instance else uuid)
+    share = snapshot.catalog.shared.by_device.get(uuid)
+    if share is not None:
+        return f"the configuration shares it already ({share.path})"
+    if gpu is None:
+        return "it is no longer on this node"
+    if gpu.uuid in snapshot.served.doors:
+        return "an MPS daemon of the configuration serves it, and has to end first"
+    return too_old(gpu) if usage.mps is not None else None
 
 
 def claim_set(name: str, devices: Sequence[str], usage: MpsUsage) -> MpsSet:

@@ -55,6 +55,11 @@ class MpsSet:
         """Return the GPUs that only MPS may use: none for a MIG instance, which cannot be so."""
         return tuple(uuid for uuid in self.gpus if not uuid.startswith("MIG-"))
 
+    def is_like(self, other: MpsSet) -> bool:
+        """Return True when a daemon of one can serve as one of the other, whatever their order."""
+        mine, theirs = (dict(zip(each.gpus, each.limits, strict=True)) for each in (self, other))
+        return mine == theirs and self.multi_user == other.multi_user
+
     @property
     def threads_percent(self) -> int:
         """Return the largest share of threads, which the daemon knows for all GPUs at once."""
