@@ -13,7 +13,9 @@ from agent.cluster.access import Access
 from agent.cluster.connection import Connection
 from agent.cluster.slices import NodeSlices, read_claim_object
 from agent.cluster.watching import Watch
+from agent.config.schema import Config
 from agent.daemon.boot import boot_id
+from agent.daemon.claim_sharer import GpuSharer
 from agent.daemon.dra_driver import DraDriver, Site
 from agent.daemon.on_demand import InstanceMaker, OnDemandGpus
 from agent.daemon.orphans import Orphans
@@ -22,18 +24,23 @@ from agent.ledger.ledger import Ledger
 from agent.model.errors import ClusterError
 from agent.model.machine import Machine
 from agent.partition.change import journal_folder
+from agent.planning.claim_usage import Usage, usage_obstacle
 from agent.planning.dra_devices import DRIVER
 from agent.planning.dra_nics import NIC_DRIVER, NicPool
 from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import Snapshot
 from agent.serving.claim_folder import claims_folder, nic_claims_folder
 from agent.serving.claim_instances import ClaimInstances
+from agent.serving.claim_sharing import ClaimSharing
 from agent.serving.claim_store import ClaimStore, StoredClaim
 from agent.serving.gpu_offers import GpuOffers
 from agent.serving.nic_offers import NicOffers
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef
 from deviceplugin.holdings import list_holdings, socket_beside
+
+# How often is looked whether MPS daemons of claims live; it takes a walk through all processes.
+LOOK_AFTER_S = 5.0
 
 State = Callable[[], tuple[Snapshot | None, Ledger]]
 
@@ -70,7 +77,7 @@ class Dra:
         *,
         instance: str,
         kubelet_dir: Path,
-        spec_dir: str,
+        config: Config,
         gpus: NodeSide,
         nics: NicsWithGpus | None,
     ) -> None:
@@ -78,7 +85,7 @@ class Dra:
 
         ``kubelet_dir`` is the kubelet's own, /var/lib/kubelet.
 
-        ``nics`` None: NICs are not served.
+        ``config`` is that of the start. ``nics`` None: NICs are not served.
 
         Raises ConfigError for certificates that cannot be used.
         """
@@ -93,18 +100,26 @@ class Dra:
             self._connection, slices, lambda error: self._hand_over(self._note_watch, error)
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._boot = boot_id(machine)
         site = Site(
             connection=self._connection,
             slices=slices,
             node=node,
             instance=instance,
-            boot=boot_id(machine),
+            boot=self._boot,
             kubelet_dir=kubelet_dir,
-            spec_dir=machine.path(spec_dir),
+            spec_dir=machine.path(config.plumbline.cdi.spec_dir),
             taint_effect=self._effect,
         )
         self._on_demand = OnDemandGpus(machine, lambda: gpus.state()[0])
         store = ClaimStore(claims_folder(machine))
+        self._sharing = ClaimSharing(
+            store,
+            GpuSharer(machine, config.flags),
+            driver=DRIVER,
+            obstacle=self._obstacle,
+            in_thread=in_thread,
+        )
         self._gpus = DraDriver(
             DRIVER,
             site,
@@ -121,6 +136,7 @@ class Dra:
                     changed=gpus.look,
                     in_thread=in_thread,
                 ),
+                self._sharing,
             ),
             changed=lambda: gpus.claimed(self._gpus.claims.held),
         )
@@ -165,6 +181,7 @@ class Dra:
         await asyncio.gather(
             self._on_demand.run(self._gpus.stirred),
             self._orphans.run(),
+            self._look_after_claims(),
             *(each.run() for each in self._drivers.values()),
         )
 
@@ -180,6 +197,16 @@ class Dra:
         for driver in self._drivers.values():
             driver.stirred()
         self._tell_claimed_nics()
+
+    async def _look_after_claims(self) -> None:
+        """See that what serves prepared claims lives, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_AFTER_S)
+            await self._sharing.look_after(
+                each
+                for each in self._gpus.claims.known
+                if each.state == "completed" and each.boot == self._boot
+            )
 
     def _slices_changed(self) -> None:
         for driver in self._drivers.values():
@@ -212,6 +239,12 @@ class Dra:
                 snapshot=snapshot, ledger=ledger, claimed=claimed, on_demand=on_demand
             )
         return self._pool
+
+    def _obstacle(self, uuid: str, usage: Usage) -> str | None:
+        snapshot, _ = self._state()
+        if snapshot is None:
+            return "the node's GPUs have not been read yet"
+        return usage_obstacle(snapshot, uuid, usage)
 
     def _nic_pool(self) -> NicPool | None:
         snapshot, _ = self._state()

@@ -189,7 +189,7 @@ class Daemon:
             options.node_name,
             instance=options.pod_uid or str(os.getpid()),
             kubelet_dir=Path(options.kubelet_dir).parent,
-            spec_dir=resolved.config.plumbline.cdi.spec_dir,
+            config=resolved.config,
             gpus=NodeSide(
                 state=lambda: (self._node.snapshot, self._node.ledger),
                 claimed=self._node.claimed,

@@ -22,6 +22,11 @@ def compute_mode(gpu: str) -> int:
         return int(pynvml.nvmlDeviceGetComputeMode(pynvml.nvmlDeviceGetHandleByUUID(gpu)))
 
 
+def says_gone(error: HardwareError) -> bool:
+    """Return True when an error of these calls says that the GPU is not there any more."""
+    return isinstance(error.__cause__, pynvml.NVMLError_NotFound | pynvml.NVMLError_GpuIsLost)
+
+
 def set_compute_mode(gpu: str, mode: int) -> None:
     """Set the compute mode of a GPU, and look whether it has it. Raises HardwareError."""
     action = f"setting the compute mode of {gpu} to {WORDS.get(mode, mode)}"

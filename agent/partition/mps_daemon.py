@@ -24,6 +24,8 @@ from agent.planning.mps import LOG_DIRECTORY, PIPE_DIRECTORY, SHM, MpsSet, Rende
 
 CONTROL = "nvidia-cuda-mps-control"
 MARK = "PLUMBLINE_MPS"
+# One server for the clients of all users, instead of one after the other.
+_MULTI_USER = "-multiuser-server"
 # A daemon answers in milliseconds.
 ANSWER_S = 5.0
 START_S = 15.0
@@ -108,7 +110,8 @@ class MpsDaemon:
         program = need_program(self._machine, CONTROL)
         root = str(self._machine.driver_root or self._machine.root)
         log = self._log / "output.log"
-        become = [str(log), str(self._shm), root, self._host_driver_root, str(program), "-f"]
+        command = [str(program), "-f", *([_MULTI_USER] if self.set.multi_user else [])]
+        become = [str(log), str(self._shm), root, self._host_driver_root, *command]
         env = {
             **environment(self._machine),
             PIPE_DIRECTORY: str(self.pipe),
@@ -131,6 +134,8 @@ class MpsDaemon:
         Devices go by number: a UUID is taken there and does nothing. Raises HardwareError.
         """
         for number, each in enumerate(self.set.limits):
+            if each.memory_mib is None:
+                continue
             self.ask(f"set_default_device_pinned_mem_limit {number} {each.memory_mib}M")
         self.ask(f"set_default_active_thread_percentage {self.set.threads_percent}")
 

@@ -17,12 +17,21 @@ from agent.discovery.faults import translated
 from agent.discovery.library import Session
 from agent.model.errors import BusyError, HardwareError
 from agent.model.machine import Machine
-from agent.partition.compute_mode import EXCLUSIVE, PROHIBITED, compute_mode, set_compute_mode
+from agent.partition.compute_mode import (
+    EXCLUSIVE,
+    PROHIBITED,
+    compute_mode,
+    says_gone,
+    set_compute_mode,
+)
 from agent.partition.written import forget, read_file, read_files, write_down
 from agent.planning.mps import MpsSet
 from agent.planning.mps_steps import Taken
 from agent.telemetry import logs
 
+OF_CONFIGURATION = "/var/lib/plumbline/mps"
+OF_CLAIMS = "/var/lib/plumbline/claim-mps"
+"""Apart: what the configuration does not want ends, and claims have sets of their own."""
 _VERSION = 1
 
 
@@ -35,10 +44,10 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 class MpsSets:
     """The sets of one machine. Every call may block; those that say so speak with the driver."""
 
-    def __init__(self, machine: Machine) -> None:
-        """Remember the machine."""
+    def __init__(self, machine: Machine, folder: str = OF_CONFIGURATION) -> None:
+        """Remember the machine, and where its records lie."""
         self._machine = machine
-        self._folder = machine.path("/var/lib/plumbline/mps")
+        self._folder = machine.path(folder)
 
     def read(self) -> tuple[tuple[tuple[Taken, bool], ...], tuple[str, ...]]:
         """Return what is taken over, and whether its daemon was told the limits; and faults.
@@ -55,6 +64,12 @@ class MpsSets:
                 faults.append(str(error))
         return tuple(found), tuple(faults)
 
+    def find(self, name: str) -> Taken | None:
+        """Return the set of a name; None where none is taken over. Raises HardwareError."""
+        path = self._path(name)
+        content = read_file(path)
+        return None if content is None else _decoded(path, content).taken
+
     def take(self, mps_set: MpsSet) -> Taken:
         """Take the GPUs of a set over, with the driver; all of them, or none.
 
@@ -64,9 +79,9 @@ class MpsSets:
         """
         before = self._modes_before(mps_set)
         with Session(self._machine):
-            for gpu in mps_set.gpus:
+            for gpu in mps_set.exclusive:
                 _refuse_busy(gpu)
-            now = {gpu: _usable_mode(gpu) for gpu in mps_set.gpus}
+            now = {gpu: _usable_mode(gpu) for gpu in mps_set.exclusive}
             taken = Taken(set=mps_set, modes={**now, **before})
             self.record(taken, limited=False)
             try:
@@ -88,24 +103,23 @@ class MpsSets:
         with Session(self._machine):
             for gpu, mode in taken.modes.items():
                 _put_back(gpu, mode)
-        forget(self._path(taken.set))
+        forget(self._path(taken.set.name))
 
     def record(self, taken: Taken, *, limited: bool) -> None:
         """Write down a set, and whether its daemon was told the limits. Raises HardwareError."""
         record = _Record(version=_VERSION, taken=taken, limited=limited)
-        write_down(self._path(taken.set), msgspec.json.encode(record))
+        write_down(self._path(taken.set.name), msgspec.json.encode(record))
 
     def _modes_before(self, mps_set: MpsSet) -> Mapping[str, int]:
         """Return what a record says of the GPUs; nothing without one. Raises HardwareError."""
-        path = self._path(mps_set)
-        content = read_file(path)
-        return {} if content is None else _decoded(path, content).taken.modes
+        taken = self.find(mps_set.name)
+        return {} if taken is None else taken.modes
 
-    def _path(self, mps_set: MpsSet) -> Path:
-        return self._folder / (mps_set.name.replace("/", "+") + ".json")
+    def _path(self, name: str) -> Path:
+        return self._folder / (name.replace("/", "+") + ".json")
 
     def _make_exclusive(self, taken: Taken) -> None:
-        for gpu in taken.set.gpus:
+        for gpu in taken.set.exclusive:
             set_compute_mode(gpu, EXCLUSIVE)
 
 
@@ -122,8 +136,7 @@ def _put_back(gpu: str, mode: int) -> None:
     try:
         set_compute_mode(gpu, mode)
     except HardwareError as error:
-        gone = (pynvml.NVMLError_NotFound, pynvml.NVMLError_GpuIsLost)
-        if not isinstance(error.__cause__, gone):
+        if not says_gone(error):
             raise
         # What is not there has no mode, and comes back from a reset with the driver's own.
         logs.warning("compute_mode_lost", gpu=gpu, reason=error)

@@ -14,6 +14,10 @@ from agent.model.machine import Machine
 from agent.partition.programs import SMI, run_program
 from agent.partition.written import forget, read_words, write_down
 
+OF_CONFIGURATION = "/var/lib/plumbline/time-slices"
+OF_CLAIMS = "/var/lib/plumbline/claim-time-slices"
+"""Apart: what the configuration does not want is put back."""
+
 # nvidia-smi's numbers for them.
 NUMBERS = {
     TimeSlice.DEFAULT: 0,
@@ -28,10 +32,10 @@ _LONGEST_S = 60.0
 class TimeSlices:
     """The time slices of one machine's GPUs that this agent has set."""
 
-    def __init__(self, machine: Machine) -> None:
-        """Remember the machine."""
+    def __init__(self, machine: Machine, folder: str = OF_CONFIGURATION) -> None:
+        """Remember the machine, and where is written down what was set."""
         self._machine = machine
-        self._folder = machine.path("/var/lib/plumbline/time-slices")
+        self._folder = machine.path(folder)
 
     def written(self) -> dict[str, str]:
         """Return what was set, or was about to be, by UUID. Raises HardwareError."""
@@ -42,9 +46,13 @@ class TimeSlices:
         write_down(self._path(gpu), time_slice.value.encode())
         self._tell(gpu, time_slice)
 
-    def put_back(self, gpu: str) -> None:
-        """Return a GPU to the driver's own time slice. Raises HardwareError."""
-        self._tell(gpu, TimeSlice.DEFAULT)
+    def put_back(self, gpu: str, to: TimeSlice = TimeSlice.DEFAULT) -> None:
+        """Return a GPU to the driver's own time slice, or to another. Raises HardwareError."""
+        self._tell(gpu, to)
+        self.forget(gpu)
+
+    def forget(self, gpu: str) -> None:
+        """Forget what was set, without the driver. Raises HardwareError."""
         forget(self._path(gpu))
 
     def _path(self, gpu: str) -> Path:

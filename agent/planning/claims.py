@@ -34,7 +34,9 @@ class Result:
     """One device that the scheduler allocated to a claim."""
 
     request: str
-    """The claim's request; without a sub-request of a prioritised list."""
+    """The claim's request, as the kubelet wants it: without a sub-request."""
+    subrequest: str | None
+    """Which one of a prioritised list it became; None for a request without."""
     pool: str
     device: str
     admin: bool
@@ -92,8 +94,10 @@ def _results(allocation: Mapping[str, Any], driver: str, pool: str, name: str) -
                 f"claim {name} has device {each.get('device')} of pool {each.get('pool')}, which"
                 f" is not this node's: {pool}"
             )
+        request, _, subrequest = str(each["request"]).partition("/")
         yield Result(
-            request=str(each["request"]).partition("/")[0],
+            request=request,
+            subrequest=subrequest or None,
             pool=pool,
             device=str(each["device"]),
             admin=bool(each.get("adminAccess")),

@@ -31,7 +31,8 @@ LOG_DIRECTORY = "CUDA_MPS_LOG_DIRECTORY"
 class Limits:
     """What one client may use of one GPU."""
 
-    memory_mib: int
+    memory_mib: int | None
+    """None: all there is."""
     threads_percent: int
 
 
@@ -43,9 +44,21 @@ class MpsSet:
     """A relative path, unique on the node: below it lie the daemon's pipe and log."""
     resource: str
     gpus: tuple[str, ...]
-    """UUIDs, in the order in which the daemon counts them."""
+    """UUIDs, in the order in which the daemon counts them; for a claim also one MigInstance's."""
     limits: tuple[Limits, ...]
     """What a client gets where it says nothing, GPU by GPU: the largest share of each."""
+    multi_user: bool = False
+    """True when clients of several users are served at once."""
+
+    @property
+    def exclusive(self) -> tuple[str, ...]:
+        """Return the GPUs that only MPS may use: none for a MIG instance, which cannot be so."""
+        return tuple(uuid for uuid in self.gpus if not uuid.startswith("MIG-"))
+
+    def is_like(self, other: MpsSet) -> bool:
+        """Return True when a daemon of one can serve as one of the other, whatever their order."""
+        mine, theirs = (dict(zip(each.gpus, each.limits, strict=True)) for each in (self, other))
+        return mine == theirs and self.multi_user == other.multi_user
 
     @property
     def threads_percent(self) -> int:
@@ -95,10 +108,17 @@ def obstacle(device: Device) -> str | None:
         return f"MIG instance {device.name}: MPS shares whole GPUs only"
     if device.mig is not None and device.mig.current:
         return f"GPU {device.index} is in MIG mode, in which MPS cannot be exclusive"
-    if not _has_limits(device):
-        said = f"GPU {device.index} has compute capability {device.compute_capability}"
-        return f"{said}; MPS keeps clients apart since 7.0 (Volta)"
-    return None
+    return too_old(device)
+
+
+def too_old(gpu: Gpu) -> str | None:
+    """Return why a GPU cannot hold clients of MPS to limits; None where it can."""
+    known = gpu.compute_capability
+    if known is None or _numbers(known) >= _VOLTA:
+        return None
+    return (
+        f"GPU {gpu.index} has compute capability {known}; MPS keeps clients apart since 7.0 (Volta)"
+    )
 
 
 def clients(cuda_version: str | None) -> int:
@@ -143,11 +163,6 @@ def plan_sets(gpus: Sequence[Gpu], shares: Mapping[str, SharedDevice]) -> tuple[
 
 def _largest(gpu: Gpu, weights: Sequence[int]) -> Limits:
     return limits(gpu, weights, max(range(len(weights)), key=weights.__getitem__))
-
-
-def _has_limits(gpu: Gpu) -> bool:
-    known = gpu.compute_capability
-    return known is None or _numbers(known) >= _VOLTA
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import msgspec
 
 from agent.model.errors import HardwareError
 from agent.partition.written import forget, read_file, read_files, write_down
+from agent.planning.claim_usage import Usage
 
 _VERSION = 2
 _SUFFIX = ".json"
@@ -37,6 +38,8 @@ class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
     """One device of a claim."""
 
     request: str
+    subrequest: str | None = None
+    """Which one of a prioritised list the request became."""
     pool: str
     device: str
     gpus: tuple[str, ...] = ()
@@ -46,6 +49,10 @@ class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
     instance that has not been made yet."""
     place: Place | None = None
     """Of an instance that is made for the claim."""
+    usage: Usage | None = None
+    """How its containers use it at once; None while that has not been looked at."""
+    mps_set: str | None = None
+    """The MpsSet whose daemon serves it."""
     admin: bool = False
     share_id: str | None = None
     env: dict[str, str] = msgspec.field(default_factory=dict)

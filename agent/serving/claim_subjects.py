@@ -31,6 +31,7 @@ def stored_device(result: Result, subject: Subject) -> StoredDevice:
             gpus, uuids = (), (subject.address,)
     return StoredDevice(
         request=result.request,
+        subrequest=result.subrequest,
         pool=result.pool,
         device=result.device,
         gpus=gpus,

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case []:
             return _command(pipe)
-        case ["-f"]:
+        case ["-f"] | ["-f", "-multiuser-server"]:
             return Control(pipe).serve()
         case ["-d"]:
             return 0 if os.fork() else Control(pipe).serve()
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
             signal.pause()
             return 0
         case _:
-            sys.stderr.write("usage: nvidia-cuda-mps-control [-d | -f]\n")
+            sys.stderr.write("usage: nvidia-cuda-mps-control [-d | -f [-multiuser-server]]\n")
             return 1
 
 

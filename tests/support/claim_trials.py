@@ -57,17 +57,7 @@ class Agent:
             home=Home(driver=DRIVER, pool=POOL, boot="b"),
             fetch=lambda _: self.document(),
             offers=offers,
-            stages=[
-                ClaimInstances(
-                    journal_folder(machine),
-                    store,
-                    InstanceMaker(machine),
-                    in_mig_mode=lambda uuid: self.seen.gpu(uuid).mig.current,
-                    seen=self.has_seen,
-                    changed=self.look,
-                    in_thread=self.in_thread,
-                )
-            ],
+            stages=self.stages(store),
             specs=ClaimSpecs(
                 folder / "cdi",
                 DRIVER,
@@ -78,6 +68,19 @@ class Agent:
             in_thread=self.in_thread,
             changed=lambda: None,
         )
+
+    def stages(self, store):
+        return [
+            ClaimInstances(
+                journal_folder(self.machine),
+                store,
+                InstanceMaker(self.machine),
+                in_mig_mode=lambda uuid: self.seen.gpu(uuid).mig.current,
+                seen=self.has_seen,
+                changed=self.look,
+                in_thread=self.in_thread,
+            )
+        ]
 
     def look(self):
         config = CONFIG
@@ -135,6 +138,21 @@ def left_over(machine, folder):
     }
 
 
+def prepares_again(_number):
+    """After which steps the agent that takes over has the claim to prepare; it costs time."""
+    return True
+
+
+STEPS = [
+    (claim_store, "write_down"),
+    (claim_store, "forget"),
+    (cdi_files, "_write"),
+    (journal.Journal, "begin"),
+    (journal.Journal, "end"),
+    (verbs.Hands, "execute"),
+]
+
+
 def die_at(number):
     """Have this process end before the step of a number; return how many steps there were."""
     count = [0]
@@ -148,14 +166,7 @@ def die_at(number):
 
         return step
 
-    for owner, name in (
-        (claim_store, "write_down"),
-        (claim_store, "forget"),
-        (cdi_files, "_write"),
-        (journal.Journal, "begin"),
-        (journal.Journal, "end"),
-        (verbs.Hands, "execute"),
-    ):
+    for owner, name in STEPS:
         setattr(owner, name, stepping(getattr(owner, name)))
     execute.Journal = journal.Journal
 
@@ -201,8 +212,11 @@ def trial(machine, folder, number, what):
         if what == "prepare":
             if not agent.claims.known:
                 result["after_load"] = left_over(machine, folder)
+                if not prepares_again(number):
+                    return
             result["answer"] = await prepared(agent)
             result["again"] = await prepared(agent)
+            result["prepared"] = left_over(machine, folder)
         await agent.claims.unprepare([REF])
 
     ended = in_child(lambda: asyncio.run(begin()))

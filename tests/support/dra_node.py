@@ -55,7 +55,7 @@ class DraNode:
     async def until(self, condition):
         await asyncio.to_thread(self.server.until, condition)
 
-    def claim(self, uid, **devices):
+    def claim(self, uid, configs=(), **devices):
         """Allocate devices to a claim, given by driver with __ for dots."""
         results = [
             {"driver": name.replace("__", "."), "pool": NODE, "device": device, "request": "r"}
@@ -64,7 +64,7 @@ class DraNode:
         path = f"/apis/resource.k8s.io/v1/namespaces/default/resourceclaims/c-{uid}"
         self.server.claims[path] = {
             "metadata": {"namespace": "default", "name": f"c-{uid}", "uid": uid},
-            "status": {"allocation": {"devices": {"results": results}}},
+            "status": {"allocation": {"devices": {"results": results, "config": list(configs)}}},
         }
         return api.Claim(namespace="default", name=f"c-{uid}", uid=uid)
 
@@ -97,10 +97,10 @@ class DraNode:
 
 
 @contextlib.asynccontextmanager
-async def dra_node():
+async def dra_node(*profile, **how):
     server = ApiServer()
     try:
-        async with simulated_node() as node:
+        async with simulated_node(*profile, **how) as node:
             yield DraNode(node, server)
     finally:
         server.close()

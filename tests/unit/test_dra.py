@@ -179,9 +179,9 @@ def test_a_claim_is_read_as_far_as_the_driver_goes():
 
     claim = read_claim(document, uid="u1", driver=DRIVER, pool=POOL)
 
-    assert [(each.request, each.device) for each in claim.results] == [
-        ("a", "gpu-1"),
-        ("gpus", "gpu-2"),
+    assert [(each.request, each.subrequest, each.device) for each in claim.results] == [
+        ("a", "first", "gpu-1"),
+        ("gpus", None, "gpu-2"),
     ]
 
 
