@@ -228,7 +228,8 @@ def _differs(device: StoredDevice, theirs: StoredDevice, other: StoredClaim) -> 
 
 
 def _set_name(claim: StoredClaim) -> str:
-    return f"claim-{claim.uid}"
+    # Short: a socket below has a path of at most 107 bytes. What is left of the UID is random.
+    return "claim-" + "-".join(claim.uid.split("-")[:2])
 
 
 def _wanted_set(claim: StoredClaim) -> MpsSet | None:

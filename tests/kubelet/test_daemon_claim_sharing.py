@@ -5,12 +5,13 @@ import contextlib
 import json
 
 import mps_node as mps
+import yaml
 from dra_node import GPUS, dra_node
 
 PIPE = "CUDA_MPS_PIPE_DIRECTORY=/mps/claim-u1/pipe"
 
 
-def config(sharing):
+def config(sharing, kind="GpuConfig"):
     return {
         "source": "FromClaim",
         "requests": [],
@@ -18,7 +19,7 @@ def config(sharing):
             "driver": GPUS,
             "parameters": {
                 "apiVersion": "resource.nvidia.com/v1beta1",
-                "kind": "GpuConfig",
+                "kind": kind,
                 "sharing": sharing,
             },
         },
@@ -38,11 +39,13 @@ LONG = config({"strategy": "TimeSlicing", "timeSlicingConfig": {"interval": "Lon
 
 
 @contextlib.asynccontextmanager
-async def sharing_node():
+async def sharing_node(dra=None):
     # Not in /dev/shm, which MPS daemons have for themselves.
     async with dra_node(memory=None) as it:
+        path = it.node.folder / "config.yaml"
+        path.write_text(yaml.safe_dump({"version": "v1", "plumbline": {"dra": dra or {}}}))
         try:
-            await it.start()
+            await it.start(f"--config-file={path}")
             await it.register(GPUS)
             yield it
         finally:
@@ -125,4 +128,27 @@ async def test_a_time_slice_ends_with_its_claim_also_for_another_agent():
         assert mps.slices(it.node) == {uuid: 3}
         assert await it.unprepare(GPUS, claim) == ""
         assert mps.slices(it.node) == {}
+        assert records(it) == []
+
+
+async def test_a_mig_instance_is_shared_through_mps_without_being_exclusive():
+    async with sharing_node({"mig": "dynamic"}) as it:
+
+        def instances():
+            return [
+                name
+                for name, each in it.server.devices(GPUS).items()
+                if each["attributes"].get("profile") == {"string": "1g.10gb"}
+            ]
+
+        await it.until(instances)
+        by_mps = config({"strategy": "MPS"}, kind="MigDeviceConfig")
+        claim = it.claim("u1", [by_mps], gpu__nvidia__com=instances()[0])
+        await it.prepare(GPUS, claim)
+
+        (daemon,) = mps.daemons(it.node).values()
+        assert daemon.gpus.startswith("MIG-")
+        assert mps.compute_modes(it.node) == ["default"] * 8
+        assert await it.unprepare(GPUS, claim) == ""
+        assert mps.found(it.node) == []
         assert records(it) == []

@@ -10,6 +10,8 @@ from scheduler import allocate
 from agent.config.own import Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.ledger.ledger import Ledger
+from agent.planning.claim_parameters import read_parameters
+from agent.planning.claim_usage import AS_IT_IS
 from agent.planning.dra_nics import NicPool
 from agent.planning.health import Health
 from agent.planning.placement import Request
@@ -72,6 +74,10 @@ def test_every_example_names_classes_and_requests_that_there_are(path):
         for way in request.get("firstAvailable") or [request["exactly"]]:
             assert way["deviceClassName"] in classes
             names |= {f"{request['name']}/{way['name']}"} if "name" in way else set()
+    for each in devices.get("config", ()):
+        assert set(each["requests"]) <= names
+        assert each["opaque"]["driver"] == GPUS
+        assert read_parameters(each["opaque"]["parameters"], "").usage != AS_IT_IS
     for constraint in devices.get("constraints", ()):
         assert set(constraint["requests"]) <= names
         # All that two drivers have in common.
