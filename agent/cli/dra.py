@@ -20,6 +20,8 @@ from agent.cli.running_agent import SocketOption, ask, socket_of
 if TYPE_CHECKING:
     from agent.config.schema import Config
 
+Documents = list[dict[str, Any]]
+
 _PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 # Names of devices alone have 40 letters, and are there to be copied.
 _WIDTH = 160
@@ -68,41 +70,17 @@ def slices(
 
     Example: plumbline slices --machine /tmp/dgx
     """
-    # Imported here: the other commands need no engine.
-    from agent.config.own import ClaimedMig  # noqa: PLC0415
-    from agent.daemon.on_demand import read_on_demand  # noqa: PLC0415
-    from agent.ledger.ledger import Ledger  # noqa: PLC0415
-    from agent.planning.dra_devices import DRIVER  # noqa: PLC0415
-    from agent.planning.dra_nics import NIC_DRIVER, NicPool  # noqa: PLC0415
-    from agent.planning.health import Health  # noqa: PLC0415
-    from agent.planning.pool import GpuPool  # noqa: PLC0415
-    from agent.planning.slices import Pool, plan_slices  # noqa: PLC0415
-    from agent.planning.snapshot import build_snapshot  # noqa: PLC0415
-
-    config = _config(config_file)
-    seen = build_snapshot(config, look(machine, driver_root), Health(), previous=None)
-    dynamic = config.plumbline.dra.mig is ClaimedMig.DYNAMIC
-    on_demand = read_on_demand(node_at(machine, driver_root)) if dynamic else {}
-    there = GpuPool(snapshot=seen, ledger=Ledger(), on_demand=on_demand)
-    pool = Pool(driver=DRIVER, node=node_name, node_uid="")
-    effect = config.plumbline.dra.taint_effect.value
-    documents = plan_slices(there.offering, pool, effect)
-    nic_documents = []
-    if nics := nics or config.plumbline.dra.nics:
-        pool = Pool(driver=NIC_DRIVER, node=node_name, node_uid="")
-        nic_documents = plan_slices(NicPool(snapshot=seen).offering, pool, effect)
+    gpus, there = _would_publish(machine, driver_root, node_name, _config(config_file, nics=nics))
     if output is Format.TABLE:
-        _print_devices(documents)
-        if nics:
-            _print_nics(nic_documents)
-        return
-    documents += nic_documents
-    if output is Format.JSON:
-        render.write(documents, output)
+        _print_devices(gpus)
+        if there:
+            _print_nics(there)
+    elif output is Format.JSON:
+        render.write(gpus + there, output)
     else:
         import yaml  # noqa: PLC0415 - only this format needs it
 
-        typer.echo(yaml.safe_dump_all(documents, sort_keys=False), nl=False)
+        typer.echo(yaml.safe_dump_all(gpus + there, sort_keys=False), nl=False)
 
 
 def claims(
@@ -144,20 +122,58 @@ def claims(
     _print(table)
 
 
-def _config(file: Path | None) -> Config:
+def _would_publish(
+    machine: Path | None, driver_root: Path, node_name: str, config: Config
+) -> tuple[Documents, Documents]:
+    """Return the slices of GPUs and of NICs; of these none where they are not wanted."""
+    # Imported here: the other commands need no engine.
+    from agent.config.own import ClaimedMig  # noqa: PLC0415
+    from agent.daemon.on_demand import read_on_demand  # noqa: PLC0415
+    from agent.ledger.ledger import Ledger  # noqa: PLC0415
+    from agent.planning.dra_devices import DRIVER  # noqa: PLC0415
+    from agent.planning.dra_doors import unselected  # noqa: PLC0415
+    from agent.planning.dra_nics import NIC_DRIVER, NicPool  # noqa: PLC0415
+    from agent.planning.health import Health  # noqa: PLC0415
+    from agent.planning.pool import GpuPool  # noqa: PLC0415
+    from agent.planning.slices import Pool, plan_slices  # noqa: PLC0415
+    from agent.planning.snapshot import build_snapshot  # noqa: PLC0415
+
+    seen = build_snapshot(config, look(machine, driver_root), Health(), previous=None)
+    if (unfit := unselected(config.plumbline, seen.inventory.gpus)) is not None:
+        typer.echo(f"warning: plumbline.dra.gpus: {unfit}", err=True)
+    dra = config.plumbline.dra
+    dynamic = dra.mig is ClaimedMig.DYNAMIC
+    on_demand = read_on_demand(node_at(machine, driver_root)) if dynamic else {}
+    offerings = {DRIVER: GpuPool(snapshot=seen, ledger=Ledger(), on_demand=on_demand).offering}
+    if dra.nics:
+        offerings[NIC_DRIVER] = NicPool(snapshot=seen).offering
+    found = {
+        driver: plan_slices(
+            offering, Pool(driver=driver, node=node_name, node_uid=""), dra.taint_effect.value
+        )
+        for driver, offering in offerings.items()
+    }
+    return found[DRIVER], found.get(NIC_DRIVER, [])
+
+
+def _config(file: Path | None, *, nics: bool) -> Config:
     """Return a configuration under which GPUs are given through DRA. Raises ConfigError."""
     from agent.config.flags import resolve  # noqa: PLC0415
     from agent.config.own import ServingMode  # noqa: PLC0415
 
     words = [] if file is None else ["--config-file", str(file)]
     config = resolve(words, {}).config
-    if config.plumbline.mode is not ServingMode.DEVICE_PLUGIN:
-        return config
-    plumbline = msgspec.structs.replace(config.plumbline, mode=ServingMode.DRA)
+    plumbline = config.plumbline
+    if plumbline.mode is ServingMode.DEVICE_PLUGIN:
+        plumbline = msgspec.structs.replace(plumbline, mode=ServingMode.DRA)
+    if nics:
+        plumbline = msgspec.structs.replace(
+            plumbline, dra=msgspec.structs.replace(plumbline.dra, nics=True)
+        )
     return msgspec.structs.replace(config, plumbline=plumbline)
 
 
-def _print_devices(documents: list[dict[str, Any]]) -> None:
+def _print_devices(documents: Documents) -> None:
     table = _table("device", "productName", "memory", "numaNode", "pcieRoot", "nvlinkGroup", "rail")
     for each in _devices(documents):
         memory = each["capacity"]["memory"]["value"]
@@ -170,7 +186,7 @@ def _print_devices(documents: list[dict[str, Any]]) -> None:
     _print(table)
 
 
-def _print_nics(documents: list[dict[str, Any]]) -> None:
+def _print_nics(documents: Documents) -> None:
     names = ("rdmaDevice", "linkLayer", "rateGbps", "state", "numaNode", _PCIE_ROOT, "rail")
     table = _table("device", *(name.rpartition("/")[2] for name in names))
     for each in _devices(documents):
@@ -178,8 +194,8 @@ def _print_nics(documents: list[dict[str, Any]]) -> None:
     _print(table)
 
 
-def _devices(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    return (device for one in documents for device in one["spec"]["devices"])
+def _devices(documents: Documents) -> Iterator[dict[str, Any]]:
+    return (device for one in documents for device in one["spec"].get("devices", ()))
 
 
 def _fact(device: dict[str, Any], name: str) -> str:

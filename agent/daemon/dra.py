@@ -21,7 +21,7 @@ from agent.daemon.on_demand import InstanceMaker, OnDemandGpus
 from agent.daemon.orphans import Orphans
 from agent.daemon.threads import in_thread
 from agent.ledger.ledger import Ledger
-from agent.model.errors import ClusterError
+from agent.model.errors import ClusterError, describe
 from agent.model.machine import Machine
 from agent.partition.change import journal_folder
 from agent.planning.claim_usage import Usage, usage_obstacle
@@ -112,34 +112,7 @@ class Dra:
             taint_effect=self._effect,
         )
         self._on_demand = OnDemandGpus(machine, lambda: gpus.state()[0])
-        store = ClaimStore(claims_folder(machine))
-        self._sharing = ClaimSharing(
-            store,
-            GpuSharer(machine, config.flags),
-            driver=DRIVER,
-            obstacle=self._obstacle,
-            in_thread=in_thread,
-        )
-        self._gpus = DraDriver(
-            DRIVER,
-            site,
-            store,
-            offers=GpuOffers(self._gpu_pool),
-            pool=self._gpu_pool,
-            stages=(
-                ClaimInstances(
-                    journal_folder(machine),
-                    store,
-                    InstanceMaker(machine),
-                    in_mig_mode=self._on_demand.in_mig_mode,
-                    seen=self._on_demand.seen,
-                    changed=gpus.look,
-                    in_thread=in_thread,
-                ),
-                self._sharing,
-            ),
-            changed=lambda: gpus.claimed(self._gpus.claims.held),
-        )
+        self._gpus = self._gpu_driver(machine, site, config, gpus)
         self._nics = DraDriver(
             NIC_DRIVER,
             site,
@@ -160,6 +133,36 @@ class Dra:
             holdings=lambda: list_holdings(socket),
             fetch=self._fetch,
             grace_s=self._orphan_s,
+        )
+
+    def _gpu_driver(
+        self, machine: Machine, site: Site, config: Config, gpus: NodeSide
+    ) -> DraDriver:
+        store = ClaimStore(claims_folder(machine))
+        instances = ClaimInstances(
+            journal_folder(machine),
+            store,
+            InstanceMaker(machine),
+            in_mig_mode=self._on_demand.in_mig_mode,
+            seen=self._on_demand.seen,
+            changed=gpus.look,
+            in_thread=in_thread,
+        )
+        self._sharing = ClaimSharing(
+            store,
+            GpuSharer(machine, config.flags),
+            driver=DRIVER,
+            obstacle=self._obstacle,
+            in_thread=in_thread,
+        )
+        return DraDriver(
+            DRIVER,
+            site,
+            store,
+            offers=GpuOffers(self._gpu_pool),
+            pool=self._gpu_pool,
+            stages=(instances, self._sharing),
+            changed=lambda: gpus.claimed(self._gpus.claims.held),
         )
 
     @property
@@ -202,11 +205,15 @@ class Dra:
         """See that what serves prepared claims lives, for ever."""
         while True:
             await asyncio.sleep(LOOK_AFTER_S)
-            await self._sharing.look_after(
+            prepared = [
                 each
                 for each in self._gpus.claims.known
                 if each.state == "completed" and each.boot == self._boot
-            )
+            ]
+            try:
+                await self._sharing.look_after(prepared)
+            except Exception as error:  # noqa: BLE001 - one bad look must not end the serving
+                logs.error("claims_not_looked_after", error=describe(error), doing="looking again")
 
     def _slices_changed(self) -> None:
         for driver in self._drivers.values():

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from agent.cluster.connection import ApiError
-from agent.model.errors import ClusterError
+from agent.model.errors import ClusterError, describe
 from agent.serving.claim_store import StoredClaim
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef
@@ -71,6 +71,8 @@ class Orphans:
             except (PodResourcesUnreachable, OSError, ClusterError) as error:
                 # Who is an orphan is known only where both answer.
                 logs.debug("orphans_not_looked_for", reason=error)
+            except Exception as error:  # noqa: BLE001 - one bad look must not end the serving
+                logs.error("orphans_unseen", error=describe(error), doing="looking again")
 
     async def look(self, now_s: float, grace_s: float) -> None:
         """Give back what has been an orphan for so long. Raises as what it asks does."""

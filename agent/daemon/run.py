@@ -32,7 +32,7 @@ from agent.discovery.library import simulated_machine
 from agent.ledger.ledger import Account
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
 from agent.model.machine import Machine
-from agent.planning.dra_doors import waiting_for
+from agent.planning.dra_doors import unselected, waiting_for
 from agent.planning.snapshot import Snapshot
 from agent.serving.afterwards import Afterwards
 from agent.serving.backend import SnapshotBackend, offered_devices
@@ -111,6 +111,7 @@ class Daemon:
             self._orders.labelled(None)
         self._held: frozenset[str] = frozenset()
         self._waiting: Mapping[str, str] = {}
+        self._unselected: str | None = None
         self._stop = asyncio.Event()
 
     def _new_node(self, resolved: Resolved) -> Node:
@@ -342,6 +343,11 @@ class Daemon:
 
     def _note_doors(self, snapshot: Snapshot) -> None:
         gpus = (*snapshot.inventory.gpus, *snapshot.departed)
+        unfit = unselected(snapshot.config.plumbline, gpus)
+        if unfit != self._unselected:
+            self._unselected = unfit
+            if unfit is not None:
+                logs.warning("gpus_not_selected", path="plumbline.dra.gpus", reason=unfit)
         waiting = waiting_for(snapshot.config.plumbline, gpus, snapshot.ledger)
         if waiting != self._waiting:
             self._waiting = waiting

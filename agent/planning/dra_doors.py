@@ -8,7 +8,7 @@ from agent.config.own import Plumbline, ServingMode
 from agent.ledger.ledger import CLAIMED, Ledger
 from agent.model.inventory import Gpu
 from agent.model.mig_instance import whole_and_parts
-from agent.planning.gpu_selection import NamedGpu, select
+from agent.planning.gpu_selection import named_gpu, select, unknown_names
 
 
 def dra_gpus(config: Plumbline, gpus: Iterable[Gpu]) -> frozenset[str]:
@@ -23,8 +23,23 @@ def dra_gpus(config: Plumbline, gpus: Iterable[Gpu]) -> frozenset[str]:
             if config.dra.gpus is None:
                 return frozenset()
             return frozenset(
-                gpu.uuid for gpu in select(config.dra.gpus, [_named(gpu) for gpu in known])
+                gpu.uuid for gpu in select(config.dra.gpus, [named_gpu(gpu) for gpu in known])
             )
+
+
+def unselected(config: Plumbline, gpus: Iterable[Gpu]) -> str | None:
+    """Return what is amiss with the GPUs that mode split selects; None where nothing is."""
+    selector = config.dra.gpus
+    if config.mode is not ServingMode.SPLIT or selector is None:
+        return None
+    named = [named_gpu(gpu) for gpu in gpus]
+    unknown = tuple(unknown_names(selector, named))
+    if unknown:
+        return "; ".join(unknown)
+    if select(selector, named):
+        return None
+    there = ", ".join(f"{gpu.index} ({gpu.model})" for gpu in named) or "none"
+    return f"fits no GPU of this node; there are {there}"
 
 
 def waiting_for(config: Plumbline, gpus: Iterable[Gpu], ledger: Ledger) -> dict[str, str]:
@@ -46,15 +61,3 @@ def waiting_for(config: Plumbline, gpus: Iterable[Gpu], ledger: Ledger) -> dict[
             kind = "claim" if held[0].resource == CLAIMED else "pod"
             waiting[gpu.uuid] = f"{kind} {held[0].holder or 'that is being started'}"
     return waiting
-
-
-def _named(gpu: Gpu) -> NamedGpu:
-    return NamedGpu(
-        index=gpu.index,
-        uuid=gpu.uuid,
-        address=gpu.address,
-        module_id=gpu.module_id,
-        model=gpu.name,
-        device_id=None,
-        subsystem_id=None,
-    )

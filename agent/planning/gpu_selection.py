@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from agent.config.conversion import nearest
 from agent.config.gpu_names import GpuNames, GpuSelector
-from agent.model.inventory import PciAddress
+from agent.model.inventory import Gpu, PciAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,19 @@ class NamedGpu:
 
 
 AnyGpu = TypeVar("AnyGpu", bound=NamedGpu)
+
+
+def named_gpu(gpu: Gpu) -> NamedGpu:
+    """Return a GPU as it may be called where nothing is selected by PCI ids."""
+    return NamedGpu(
+        index=gpu.index,
+        uuid=gpu.uuid,
+        address=gpu.address,
+        module_id=gpu.module_id,
+        model=gpu.name,
+        device_id=None,
+        subsystem_id=None,
+    )
 
 
 def names_gpus(selector: GpuNames) -> bool:

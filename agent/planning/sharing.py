@@ -21,7 +21,7 @@ from agent.config.sharing import (
 )
 from agent.model.mig_instance import Device, MigInstance, parent_of
 from agent.planning import mps
-from agent.planning.gpu_selection import NamedGpu, select, unknown_names
+from agent.planning.gpu_selection import named_gpu, select, unknown_names
 from agent.planning.shared_device import SharedDevice
 from agent.planning.strategy import Named, Verdict
 
@@ -201,18 +201,7 @@ def _of_gpus(
 ) -> tuple[list[Named], list[Unfit]]:
     """Return the members on the GPUs that a selector means."""
     by_uuid = {gpu.uuid: gpu for gpu in (parent_of(each.device) for each in members)}
-    gpus = [
-        NamedGpu(
-            index=gpu.index,
-            uuid=gpu.uuid,
-            address=gpu.address,
-            module_id=gpu.module_id,
-            model=gpu.name,
-            device_id=None,
-            subsystem_id=None,
-        )
-        for gpu in by_uuid.values()
-    ]
+    gpus = [named_gpu(gpu) for gpu in by_uuid.values()]
     problems = [Unfit(path=path, message=message) for message in unknown_names(names, gpus)]
     wanted = {gpu.uuid for gpu in select(names, gpus)}
     if not wanted and not problems:

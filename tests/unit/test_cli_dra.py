@@ -62,6 +62,49 @@ def test_slices_of_nics_are_printed_where_they_are_asked_for(dgx):
     assert "nic-0000" not in plumbline("slices", "--machine", dgx, "-o", "table")
 
 
+def configured(tmp_path, **dra):
+    path = tmp_path / "config.yaml"
+    plumbline = {"mode": "split" if "gpus" in dra else "dra", "dra": dra}
+    path.write_text(yaml.safe_dump({"version": "v1", "plumbline": plumbline}))
+    return "--config-file", path
+
+
+def test_the_configuration_says_what_gpus_are_offered_as(dgx, tmp_path):
+    how = configured(tmp_path, mig="dynamic", cells=["pair"], nics=True)
+    found = list(yaml.safe_load_all(plumbline("slices", "--machine", dgx, *how)))
+
+    devices = [each for one in found for each in one["spec"].get("devices", ())]
+    kinds = {each["attributes"]["type"]["string"] for each in devices}
+    assert kinds == {"gpu", "mig", "pair", "nic"}
+    assert any("sharedCounters" in one["spec"] for one in found)
+    table = plumbline("slices", "--machine", dgx, *how, "-o", "table")
+    assert all(each["name"] in table for each in devices)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"),
+    [
+        ({"index": [9]}, "plumbline.dra.gpus: no GPU has the index 9"),
+        ({"model": "*A100*"}, "plumbline.dra.gpus: fits no GPU of this node; there are 0 (NVIDIA"),
+        ({"index": [1, 2]}, ""),
+    ],
+)
+def test_gpus_that_are_selected_and_not_there_are_told(dgx, tmp_path, gpus, said):
+    how = map(str, configured(tmp_path, gpus=gpus))
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli.main", "slices", "--machine", dgx, *how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert said in done.stderr
+    assert bool(said) == bool(done.stderr)
+    (one,) = yaml.safe_load_all(done.stdout)
+    assert len(one["spec"]["devices"]) == (0 if said else 2)
+
+
 def test_claims_take_an_agent_that_runs(dgx):
     said = plumbline("claims", "--machine", dgx, code=1)
 
