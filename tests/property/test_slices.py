@@ -94,6 +94,7 @@ def offerings(draw):
     most = 20 if "parts" in kind else 300
     number = draw(st.integers(0, 12) | st.sampled_from([16, 63, 64, 65, 127, 128, 129, 257]))
     number = min(number, most)
+    has_pairs = "pairs" in kind and number > 1
     ill = draw(st.sets(st.integers(0, max(0, number - 1)), max_size=3))
     devices, sets = [], []
     for i in range(number):
@@ -109,12 +110,12 @@ def offerings(draw):
         if "parts" in kind:
             counters = {f"memory-slice-{n}": 1 for n in range(8)}
             sets.append(CounterSet(name=f"gpu-{i}", counters=counters))
-            of_node = {"gpus": {f"gpu-{i}": 8}} if "pairs" in kind else {}
+            of_node = {"gpus": {f"gpu-{i}": 8}} if has_pairs else {}
             more |= {"consumes": {f"gpu-{i}": counters, **of_node}}
         devices.append(whole(i, **more))
     if "parts" in kind:
         devices += [part(i, n) for i in range(number) for n in range(8)]
-    if "pairs" in kind and number > 1:
+    if has_pairs:
         devices += [pair(i) for i in range(0, number - 1, 2)]
         sets.append(CounterSet(name="gpus", counters={f"gpu-{i}": 8 for i in range(number)}))
     names = [each.name for each in devices]
