@@ -132,6 +132,11 @@ def _within_dra(config: Config) -> Iterator[Clash]:
             path="plumbline.dra.nics",
             message="says nothing in mode device-plugin; plumbline.nics gives NICs with GPUs",
         )
+    if mode is ServingMode.DEVICE_PLUGIN and dra.metadata:
+        yield Clash(
+            path="plumbline.dra.metadata",
+            message="says nothing in mode device-plugin: it is about the devices of claims",
+        )
     if dra.mig is ClaimedMig.DYNAMIC and config.plumbline.mig.layout is not None:
         yield Clash(
             path="plumbline.dra.mig",

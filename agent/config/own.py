@@ -191,6 +191,8 @@ class Dra(Section, frozen=True, kw_only=True):
     without the kubelet. 600: a kubelet that can will have done it itself by then."""
     nics: bool = False
     """Off: another driver may offer the node's NICs already."""
+    metadata: bool = False
+    """Off, as with other drivers: it is one more mount in every container (KEP-5304)."""
 
 
 class Plumbline(Section, frozen=True, kw_only=True):

@@ -359,6 +359,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Serve the node's RDMA NICs to claims as well, as driver nic.plumbline.dev.",
     ),
     _row(
+        "plumbline.dra.metadata",
+        "--dra-metadata",
+        "PLUMBLINE_DRA_METADATA",
+        "Tell containers about the devices of their claims, in files (KEP-5304).",
+    ),
+    _row(
         "plumbline.socket",
         "--socket",
         "PLUMBLINE_SOCKET",

@@ -110,6 +110,7 @@ class Dra:
             kubelet_dir=kubelet_dir,
             spec_dir=machine.path(config.plumbline.cdi.spec_dir),
             taint_effect=self._effect,
+            metadata=self._tells_metadata,
         )
         self._on_demand = OnDemandGpus(machine, lambda: gpus.state()[0])
         self._gpus = self._gpu_driver(machine, site, config, gpus)
@@ -280,6 +281,10 @@ class Dra:
     def _orphan_s(self) -> float | None:
         snapshot, _ = self._state()
         return None if snapshot is None else snapshot.config.plumbline.dra.orphan_seconds
+
+    def _tells_metadata(self) -> bool:
+        snapshot, _ = self._state()
+        return snapshot is not None and snapshot.config.plumbline.dra.metadata
 
     def _effect(self) -> str:
         snapshot, _ = self._state()

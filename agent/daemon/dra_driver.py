@@ -14,6 +14,7 @@ from agent.daemon.slices import SlicePublisher
 from agent.daemon.threads import in_thread
 from agent.planning.cdi import Surroundings
 from agent.planning.dra_devices import Offering
+from agent.serving.claim_metadata import Attributes, ClaimMetadata
 from agent.serving.claim_specs import ClaimSpecs
 from agent.serving.claim_stages import Stage
 from agent.serving.claim_store import ClaimStore, StoredDevice
@@ -40,6 +41,8 @@ class Site:
     spec_dir: Path
     """Where runtimes look for CDI specifications."""
     taint_effect: Callable[[], str]
+    metadata: Callable[[], bool]
+    """Returns whether containers are told about their devices in files."""
 
 
 class DriverOffers(Offers, Protocol):
@@ -91,15 +94,23 @@ class DraDriver:
         self._site = site
         self._pool = pool
         self._changed = changed
+        specs = ClaimSpecs(
+            site.spec_dir, name, nodes=offers.nodes, around=offers.around, in_thread=in_thread
+        )
+        metadata = ClaimMetadata(
+            site.kubelet_dir / "plugins" / name / "dra-device-metadata",
+            name,
+            wanted=site.metadata,
+            attributes=self._attributes,
+            in_thread=in_thread,
+        )
         self.claims = Claims(
             store,
             home=Home(driver=name, pool=site.node, boot=site.boot),
             fetch=self._fetch,
             offers=offers,
             stages=stages,
-            specs=ClaimSpecs(
-                site.spec_dir, name, nodes=offers.nodes, around=offers.around, in_thread=in_thread
-            ),
+            files=(metadata, specs),
             in_thread=in_thread,
             changed=changed,
         )
@@ -149,6 +160,12 @@ class DraDriver:
     def _offering(self) -> Offering | None:
         pool = self._pool()
         return None if pool is None else pool.offering
+
+    def _attributes(self, device: str) -> Attributes:
+        """Return what is published of a device; nothing of one that is not there any more."""
+        offering = self._offering()
+        devices = () if offering is None else offering.devices
+        return next((each.attributes for each in devices if each.name == device), {})
 
     def _health(self, device: str, why: str | None) -> DeviceHealth:
         return DeviceHealth(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from agent.model.errors import HardwareError
 from agent.model.inventory import FeatureNodes, Gpu
@@ -111,6 +112,8 @@ class ClaimedDevice:
     env: Mapping[str, str]
     mounts: Mapping[str, str]
     """Paths of the host, which can be written to, by those of the container."""
+    files: Mapping[str, str]
+    """Files of the host that can only be read, by their paths in the container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,19 +330,24 @@ def _mps_device(uuid: str, rendezvous: Rendezvous) -> dict[str, object]:
 
 
 def _claimed_device(device: ClaimedDevice, root: Root) -> dict[str, object]:
-    edits = _edits(device.nodes, root) | _surrounding_edits(device.env, device.mounts)
+    edits = _edits(device.nodes, root) | _surrounding_edits(device.env, device.mounts, device.files)
     return {"name": device_name(device.name), "containerEdits": edits}
 
 
-def _surrounding_edits(env: Mapping[str, str], mounts: Mapping[str, str]) -> dict[str, object]:
+def _surrounding_edits(
+    env: Mapping[str, str],
+    mounts: Mapping[str, str],
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, object]:
     edits: dict[str, object] = {}
     if env:
         edits["env"] = [f"{name}={value}" for name, value in env.items()]
-    if mounts:
-        options = ["rw", "nosuid", "nodev", "rbind"]
+    if mounts or files:
+        safe = ["nosuid", "nodev", "rbind"]
         edits["mounts"] = [
-            {"hostPath": host, "containerPath": inside, "options": options}
-            for inside, host in mounts.items()
+            {"hostPath": host, "containerPath": inside, "options": [access, *safe]}
+            for access, paths in (("rw", mounts), ("ro", files))
+            for inside, host in paths.items()
         ]
     return edits
 

@@ -258,7 +258,7 @@ def _counter_set(counters: CounterSet) -> Document:
 def _device(device: DraDevice, taint_effect: str) -> Document:
     document: Document = {
         "name": device.name,
-        "attributes": {name: _value(value) for name, value in device.attributes.items()},
+        "attributes": {name: attribute_value(value) for name, value in device.attributes.items()},
     }
     # What is empty would not come back from the API server, and count as a change.
     if device.capacity:
@@ -291,7 +291,8 @@ def _capacity(count: int, policy: RequestPolicy | None) -> Document:
     return document
 
 
-def _value(value: Value | Version) -> Document:
+def attribute_value(value: Value | Version) -> Document:
+    """Return an attribute as resource.k8s.io/v1 has it."""
     match value:
         case Version(text=text):
             return {"version": text}

@@ -63,6 +63,7 @@ class ClaimSpecs:
                 nodes=self._nodes(each),
                 env=each.env,
                 mounts=each.mounts,
+                files=each.files,
             )
             for each in claim.devices
         ]

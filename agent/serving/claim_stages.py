@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from agent.serving.claim_store import StoredClaim
@@ -25,4 +25,20 @@ class Stage(Protocol):
 
     async def release(self, claim: StoredClaim) -> None:
         """Undo it, also where it was never done or only begun. Raises PlumblineError."""
+        ...
+
+
+class FileStage(Stage, Protocol):
+    """One part that is nothing but files, which can be written and removed at any time."""
+
+    async def renew(self, claim: StoredClaim) -> None:
+        """Write the files of a prepared claim again where somebody has taken them away."""
+        ...
+
+    async def forget(self, uid: str) -> None:
+        """Remove the files of a claim of which nothing else is known."""
+        ...
+
+    async def sweep(self, known: Collection[str]) -> None:
+        """Remove the files of claims that are not known, by their UIDs."""
         ...

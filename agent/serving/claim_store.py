@@ -58,7 +58,9 @@ class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = msgspec.field(default_factory=dict)
     """What containers are told beside it."""
     mounts: dict[str, str] = msgspec.field(default_factory=dict)
-    """What containers see beside it: paths of the host by their own."""
+    """What containers see beside it, and may write to: paths of the host by their own."""
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+    """What containers can read beside it: paths of the host by their own."""
     cdi_devices: tuple[str, ...] = ()
     """What containers are given beside it, by qualified name."""
 
@@ -73,6 +75,8 @@ class StoredClaim(msgspec.Struct, frozen=True, kw_only=True):
     boot: str
     """Boot of the node in which it was prepared: what is made for a claim ends with it."""
     devices: tuple[StoredDevice, ...]
+    pod_claim: str | None = None
+    """What its pod calls a claim of a template, where that has been asked."""
 
     def __str__(self) -> str:
         """Name it as people do."""

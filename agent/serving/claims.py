@@ -19,8 +19,8 @@ from agent.model.errors import ClaimError, ClusterError, PlumblineError, describ
 from agent.planning.claims import AllocatedClaim, Result, read_claim
 from agent.planning.dra_devices import Subject
 from agent.serving.claim_conflicts import conflict
-from agent.serving.claim_specs import ClaimSpecs, claim_device
-from agent.serving.claim_stages import Stage
+from agent.serving.claim_specs import claim_device
+from agent.serving.claim_stages import FileStage, Stage
 from agent.serving.claim_store import ClaimStore, StoredClaim, held_uuids
 from agent.serving.claim_subjects import stored_device, subject_of
 from agent.telemetry import logs
@@ -79,11 +79,11 @@ class Claims:
         fetch: Fetch,
         offers: Offers,
         stages: Sequence[Stage],
-        specs: ClaimSpecs,
+        files: Sequence[FileStage],
         in_thread: InThread,
         changed: Callable[[], None],
     ) -> None:
-        """``stages`` come before the specification, in this order.
+        """``stages`` come before ``files``, each in its order.
 
         ``changed`` is told of every change.
         """
@@ -91,8 +91,8 @@ class Claims:
         self._home = home
         self._fetch = fetch
         self._offers = offers
-        self._stages = (*stages, specs)
-        self._specs = specs
+        self._stages = (*stages, *files)
+        self._files = files
         self._in_thread = in_thread
         self._changed = changed
         self._changes = 0
@@ -111,7 +111,9 @@ class Claims:
             logs.error("claim_unreadable", error=fault, doing="leaving it as it is")
         self._claims = {claim.uid: claim for claim in found}
         # What is not written down was given to nobody.
-        await self._specs.sweep(await self._in_thread(self._store.known))
+        known_uids = await self._in_thread(self._store.known)
+        for files in self._files:
+            await files.sweep(known_uids)
         for claim in found:
             if claim.state == "started":
                 await self._undo(claim)
@@ -184,7 +186,8 @@ class Claims:
                 raise ClaimError("what was begun for it could not be undone; see the agent's log")
             known = None
         if known is not None and known.boot == self._home.boot:
-            await self._specs.renew(known)
+            for files in self._files:
+                await files.renew(known)
             return self._answer(known)
         document = await self._fetched(ref)
         claim = read_claim(document, uid=ref.uid, driver=self._home.driver, pool=self._home.pool)
@@ -241,7 +244,8 @@ class Claims:
         known = self._claims.get(ref.uid)
         if known is None:
             # The file of one that could not be read goes as well.
-            await self._specs.forget(ref.uid)
+            for files in self._files:
+                await files.forget(ref.uid)
             await self._in_thread(self._store.remove, ref.uid)
         else:
             await self._release(known)

@@ -1,6 +1,7 @@
 """The daemon serves GPUs and NICs to claims, each as a driver of its own."""
 
 import json
+from pathlib import Path
 
 from dra_node import GPUS, NICS, dra_node
 
@@ -33,6 +34,32 @@ async def test_each_driver_gives_its_own_devices_of_one_claim():
         assert it.specs() == {f"k8s.{NICS}-claim_u1.json"}
         assert await it.unprepare(NICS, claim) == ""
         assert it.specs() == set()
+
+
+async def test_each_driver_tells_the_containers_of_a_claim_about_its_devices():
+    async with dra_node() as it:
+        await it.start("--dra-nics", "--dra-metadata")
+        gpu, found = it.node.uuid(0).lower(), {}
+        claim = it.claim("u1", gpu__nvidia__com=gpu, nic__plumbline__dev=NIC)
+        for driver in (GPUS, NICS):
+            await it.register(driver)
+            await it.prepare(driver, claim)
+            spec = it.node.machine / f"var/run/cdi/k8s.{driver}-claim_u1.json"
+            (device,) = json.loads(spec.read_text())["devices"]
+            (mount,) = device["containerEdits"]["mounts"]
+            assert mount["containerPath"].endswith(f"/c-u1/r/{driver}-metadata.json")
+            found[driver] = Path(mount["hostPath"])
+
+        # The scheduler and the containers are told the same.
+        for driver, name in ((GPUS, gpu), (NICS, NIC)):
+            told, _ = json.JSONDecoder().raw_decode(found[driver].read_text())
+            (request,) = told["requests"]
+            (device,) = request["devices"]
+            assert device["name"] == name
+            assert device["attributes"] == it.server.devices(driver)[name]["attributes"]
+
+            assert await it.unprepare(driver, claim) == ""
+            assert not found[driver].exists()
 
 
 async def test_a_claim_for_a_nic_outlives_the_agent():

@@ -29,6 +29,7 @@ from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import build_snapshot
 from agent.serving import cdi_files, claim_store
 from agent.serving.claim_instances import ClaimInstances
+from agent.serving.claim_metadata import ClaimMetadata
 from agent.serving.claim_specs import ClaimSpecs
 from agent.serving.claim_store import ClaimStore
 from agent.serving.claims import Claims, Home
@@ -58,13 +59,22 @@ class Agent:
             fetch=lambda _: self.document(),
             offers=offers,
             stages=self.stages(store),
-            specs=ClaimSpecs(
-                folder / "cdi",
-                DRIVER,
-                nodes=offers.nodes,
-                around=offers.around,
-                in_thread=self.in_thread,
-            ),
+            files=[
+                ClaimMetadata(
+                    folder / "metadata",
+                    DRIVER,
+                    wanted=lambda: True,
+                    attributes=lambda device: {"name": device},
+                    in_thread=self.in_thread,
+                ),
+                ClaimSpecs(
+                    folder / "cdi",
+                    DRIVER,
+                    nodes=offers.nodes,
+                    around=offers.around,
+                    in_thread=self.in_thread,
+                ),
+            ],
             in_thread=self.in_thread,
             changed=lambda: None,
         )
@@ -133,7 +143,9 @@ def left_over(machine, folder):
         "modes": sum(each.enabled for each in readings),
         "journals": len([*journal_folder(machine).glob("*.journal")]),
         "files": sorted(
-            each.name for name in ("claims", "cdi") for each in (folder / name).glob("*")
+            each.name
+            for name in ("claims", "cdi", "metadata")
+            for each in (folder / name).glob("*")
         ),
     }
 

@@ -1,10 +1,8 @@
 """Devices that the containers of a claim share, and claims that share a device."""
 
-import asyncio
-import json
-
 import pytest
 from builders import gpu, inventory
+from claim_bench import GPU_DRIVER, ClaimBench, result
 
 from agent.config.own import Plumbline, ServingMode
 from agent.config.schema import Config
@@ -17,13 +15,9 @@ from agent.planning.mps import Served, rendezvous_of
 from agent.planning.pool import GpuPool
 from agent.planning.snapshot import build_snapshot
 from agent.serving.claim_sharing import ClaimSharing
-from agent.serving.claim_specs import ClaimSpecs
-from agent.serving.claim_store import ClaimStore
-from agent.serving.claims import Claims, Home
 from agent.serving.gpu_offers import GpuOffers
-from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
+from deviceplugin.dra.values import Prepared
 
-POOL, DRIVER = "node-1", "gpu.nvidia.com"
 MODERN = {"compute_capability": "9.0"}
 
 
@@ -61,90 +55,38 @@ class Driver:
         return died
 
 
-class Bench:
+class Bench(ClaimBench):
     """Claims on a node of four GPUs."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.objects = {}
-        self.driver = Driver()
+        super().__init__(folder)
+        self.node = Driver()
         found = inventory(gpu(0, compute_capability="6.1"), *(gpu(i, **MODERN) for i in (1, 2, 3)))
         config = Config(plumbline=Plumbline(mode=ServingMode.DRA))
         self.seen = build_snapshot(config, found, Health(), previous=None)
-        self.boot = "b1"
         self.start()
 
-    def start(self):
-        store = ClaimStore(self.folder / "claims")
-        offers = GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=Ledger()))
-        self.sharing = ClaimSharing(
-            store,
-            self.driver,
-            driver=DRIVER,
-            obstacle=lambda uuid, usage: usage_obstacle(self.seen, uuid, usage),
-            in_thread=self._in_thread,
-        )
-        self.claims = Claims(
-            store,
-            home=Home(driver=DRIVER, pool=POOL, boot=self.boot),
-            fetch=lambda ref: self.objects[ref.uid],
-            offers=offers,
-            stages=(self.sharing,),
-            specs=ClaimSpecs(
-                self.folder / "cdi",
-                DRIVER,
-                nodes=offers.nodes,
-                around=offers.around,
-                in_thread=self._in_thread,
-            ),
-            in_thread=self._in_thread,
-            changed=lambda: None,
-        )
+    def offers(self):
+        return GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=Ledger()))
 
-    async def _in_thread(self, call, *args):
-        await asyncio.sleep(0)
-        return call(*args)
+    def stages(self):
+        self.sharing = ClaimSharing(
+            self.store,
+            self.node,
+            driver=GPU_DRIVER,
+            obstacle=lambda uuid, usage: usage_obstacle(self.seen, uuid, usage),
+            in_thread=self.in_thread,
+        )
+        return (self.sharing,)
 
     def ref(self, uid, results, *configs):
-        self.objects[uid] = {
-            "metadata": {"namespace": "default", "name": f"c-{uid}", "uid": uid},
-            "status": {"allocation": {"devices": {"results": results, "config": list(configs)}}},
-        }
-        return ClaimRef(namespace="default", name=f"c-{uid}", uid=uid)
-
-    async def prepare(self, uid, results, *configs):
-        return (await self.claims.prepare([self.ref(uid, results, *configs)]))[uid]
+        return super().ref(uid, *results, configs=configs)
 
     async def prepared(self, uid, results, *configs):
-        answer = await self.prepare(uid, results, *configs)
-        assert isinstance(answer, Prepared), answer
-        return answer
+        return await super().prepared(self.ref(uid, results, *configs))
 
     async def refused(self, uid, results, *configs):
-        answer = await self.prepare(uid, results, *configs)
-        assert isinstance(answer, Refused)
-        # Nothing stays of what is refused.
-        assert not (self.folder / f"claims/{uid}.json").exists()
-        return answer.reason
-
-    async def unprepare(self, uid):
-        ref = ClaimRef(namespace="default", name=f"c-{uid}", uid=uid)
-        assert await self.claims.unprepare([ref]) == {uid: Released()}
-
-    def edits(self, uid):
-        path = self.folder / f"cdi/k8s.{DRIVER}-claim_{uid}.json"
-        devices = json.loads(path.read_text())["devices"]
-        return {each["name"]: each["containerEdits"] for each in devices}
-
-
-def result(number, request="r", **more):
-    return {
-        "driver": DRIVER,
-        "pool": POOL,
-        "device": f"gpu-{number}",
-        "request": request,
-        **more,
-    }
+        return await super().refused(self.ref(uid, results, *configs))
 
 
 def config(sharing, *requests, source="FromClaim", kind="GpuConfig"):
@@ -152,7 +94,7 @@ def config(sharing, *requests, source="FromClaim", kind="GpuConfig"):
     return {
         "source": source,
         "requests": list(requests),
-        "opaque": {"driver": DRIVER, "parameters": parameters},
+        "opaque": {"driver": GPU_DRIVER, "parameters": parameters},
     }
 
 
@@ -171,28 +113,28 @@ def bench(tmp_path):
 
 
 async def test_a_time_slice_is_set_as_long_as_the_claim_is_prepared(bench):
-    await bench.prepared("u1", [result(1, "a"), result(2, "b")], turns("Long", "a"))
-    assert bench.driver.slices == {"GPU-1": TimeSlice.LONG}
+    await bench.prepared("u1", [result("gpu-1", "a"), result("gpu-2", "b")], turns("Long", "a"))
+    assert bench.node.slices == {"GPU-1": TimeSlice.LONG}
 
     bench.start()
     await bench.claims.load()
     await bench.unprepare("u1")
-    assert bench.driver.slices == {}
+    assert bench.node.slices == {}
 
 
 async def test_the_request_of_a_prioritised_list_is_found_by_what_it_became(bench):
-    await bench.prepared("u1", [result(1, "a/first")], turns("Short", "a"))
-    await bench.prepared("u2", [result(2, "a/first")], turns("Short", "a/first"))
-    await bench.prepared("u3", [result(3, "a/first")], turns("Short", "a/second"))
+    await bench.prepared("u1", [result("gpu-1", "a/first")], turns("Short", "a"))
+    await bench.prepared("u2", [result("gpu-2", "a/first")], turns("Short", "a/first"))
+    await bench.prepared("u3", [result("gpu-3", "a/first")], turns("Short", "a/second"))
 
-    assert bench.driver.slices == dict.fromkeys(("GPU-1", "GPU-2"), TimeSlice.SHORT)
+    assert bench.node.slices == dict.fromkeys(("GPU-1", "GPU-2"), TimeSlice.SHORT)
 
 
 async def test_a_gpu_without_time_slices_fails_only_claims_that_want_one(bench):
-    bench.driver.fails = HardwareError("setting the time slice of GPU-1: not supported")
+    bench.node.fails = HardwareError("setting the time slice of GPU-1: not supported")
 
-    await bench.prepared("u1", [result(1)], turns("Default"))
-    assert "not supported" in await bench.refused("u2", [result(2)], turns("Long"))
+    await bench.prepared("u1", [result("gpu-1")], turns("Default"))
+    assert "not supported" in await bench.refused("u2", [result("gpu-2")], turns("Long"))
 
 
 async def test_the_containers_of_a_claim_meet_one_mps_daemon(bench):
@@ -202,10 +144,10 @@ async def test_the_containers_of_a_claim_meet_one_mps_daemon(bench):
         "defaultPerDevicePinnedMemoryLimit": {"1": "5Gi"},
         "multiUser": True,
     }
-    results = [result(1, "a"), result(2, "b"), result(3, "c")]
+    results = [result("gpu-1", "a"), result("gpu-2", "b"), result("gpu-3", "c")]
     await bench.prepared("u1", results, mps("a", "b", **limits))
 
-    (served,) = bench.driver.sets.values()
+    (served,) = bench.node.sets.values()
     assert served.name == "claim-u1"
     assert served.gpus == ("GPU-1", "GPU-2")
     assert [each.memory_mib for each in served.limits] == [10240, 5120]
@@ -221,44 +163,44 @@ async def test_the_containers_of_a_claim_meet_one_mps_daemon(bench):
 
     bench.start()
     await bench.claims.load()
-    assert "claim-u1" in bench.driver.sets
+    assert "claim-u1" in bench.node.sets
     await bench.unprepare("u1")
-    assert bench.driver.sets == {}
+    assert bench.node.sets == {}
 
 
 async def test_the_same_claim_is_prepared_once(bench):
-    first = await bench.prepared("u1", [result(1)], mps())
-    bench.driver.fails = HardwareError("a second time")
+    first = await bench.prepared("u1", [result("gpu-1")], mps())
+    bench.node.fails = HardwareError("a second time")
 
-    assert await bench.prepared("u1", [result(1)], mps()) == first
+    assert await bench.prepared("u1", [result("gpu-1")], mps()) == first
 
 
 async def test_what_cannot_be_started_leaves_nothing(bench):
-    bench.driver.fails = BusyError("these processes have to end: 7")
+    bench.node.fails = BusyError("these processes have to end: 7")
     configs = [turns("Long", "a"), mps("b")]
 
-    assert "7" in await bench.refused("u1", [result(1, "a"), result(2, "b")], *configs)
+    assert "7" in await bench.refused("u1", [result("gpu-1", "a"), result("gpu-2", "b")], *configs)
 
-    bench.driver.fails = None
-    await bench.prepared("u1", [result(1, "a"), result(2, "b")], *configs)
-    assert (bench.driver.slices, set(bench.driver.sets)) == (
+    bench.node.fails = None
+    await bench.prepared("u1", [result("gpu-1", "a"), result("gpu-2", "b")], *configs)
+    assert (bench.node.slices, set(bench.node.sets)) == (
         {"GPU-1": TimeSlice.LONG},
         {"claim-u1"},
     )
 
 
 async def test_after_a_reboot_everything_is_done_again(bench):
-    results, configs = [result(1, "a"), result(2, "b")], [turns("Long", "a"), mps("b")]
+    results, configs = [result("gpu-1", "a"), result("gpu-2", "b")], [turns("Long", "a"), mps("b")]
     await bench.prepared("u1", results, *configs)
-    bench.driver.slices.clear()
-    bench.driver.sets.clear()
-    bench.boot = "b2"
+    bench.node.slices.clear()
+    bench.node.sets.clear()
+    bench.boot = "boot-2"
     bench.start()
     await bench.claims.load()
 
     await bench.prepared("u1", results, *configs)
 
-    assert (bench.driver.slices, set(bench.driver.sets)) == (
+    assert (bench.node.slices, set(bench.node.sets)) == (
         {"GPU-1": TimeSlice.LONG},
         {"claim-u1"},
     )
@@ -267,26 +209,30 @@ async def test_after_a_reboot_everything_is_done_again(bench):
 @pytest.mark.parametrize(
     ("results", "configs", "said"),
     [
-        ([result(1, adminAccess=True)], [mps()], "gpu-1: MPS takes a device over, and adminAccess"),
-        ([result(0)], [mps()], "gpu-0: GPU 0 has compute capability 6.1"),
         (
-            [result(1, "a"), result(2, "b")],
+            [result("gpu-1", adminAccess=True)],
+            [mps()],
+            "gpu-1: MPS takes a device over, and adminAccess",
+        ),
+        ([result("gpu-0")], [mps()], "gpu-0: GPU 0 has compute capability 6.1"),
+        (
+            [result("gpu-1", "a"), result("gpu-2", "b")],
             [mps("a"), mps("b", defaultActiveThreadPercentage=5)],
             "requests a, b have different MPS configurations",
         ),
         (
-            [result(1)],
+            [result("gpu-1")],
             [mps(defaultPerDevicePinnedMemoryLimit={"1": "1Gi"})],
             "defaultPerDevicePinnedMemoryLimit: '1' is no device of the claim",
         ),
-        ([result(1)], [turns("Longest")], "interval: 'Longest' is none of"),
+        ([result("gpu-1")], [turns("Longest")], "interval: 'Longest' is none of"),
         (
-            [result(1, "a"), result(2, "b")],
+            [result("gpu-1", "a"), result("gpu-2", "b")],
             [config({"strategy": "MPS"}, "b", kind="MigDeviceConfig")],
             "a MigDeviceConfig names request 'b', whose device is a GPU",
         ),
         (
-            [result(1, "a", shareID="s1"), result(1, "b", shareID="s2")],
+            [result("gpu-1", "a", shareID="s1"), result("gpu-1", "b", shareID="s2")],
             [turns("Long", "a")],
             "requests a and b have gpu-1 together, and use it differently",
         ),
@@ -294,14 +240,14 @@ async def test_after_a_reboot_everything_is_done_again(bench):
 )
 async def test_what_contradicts_is_refused(bench, results, configs, said):
     assert said in await bench.refused("u1", results, *configs)
-    assert (bench.driver.slices, bench.driver.sets) == ({}, {})
+    assert (bench.node.slices, bench.node.sets) == ({}, {})
 
 
 async def test_who_only_looks_on_changes_no_time_slice(bench):
     of_class = turns("Long", source="FromClass")
-    await bench.prepared("u1", [result(1, adminAccess=True)], of_class)
+    await bench.prepared("u1", [result("gpu-1", adminAccess=True)], of_class)
 
-    assert bench.driver.slices == {}
+    assert bench.node.slices == {}
 
 
 def test_what_the_configuration_shares_is_not_shared_by_a_claim():
@@ -322,7 +268,7 @@ def test_what_the_configuration_shares_is_not_shared_by_a_claim():
 
 
 def share(number, share_id, request="r"):
-    return result(number, request, shareID=share_id)
+    return result(f"gpu-{number}", request, shareID=share_id)
 
 
 async def test_claims_that_share_a_gpu_need_the_same_time_slice(bench):
@@ -337,9 +283,9 @@ async def test_claims_that_share_a_gpu_need_the_same_time_slice(bench):
     await bench.prepared("u3", [share(1, "s3")], turns("Long"))
 
     await bench.unprepare("u1")
-    assert bench.driver.slices == {"GPU-1": TimeSlice.LONG}
+    assert bench.node.slices == {"GPU-1": TimeSlice.LONG}
     await bench.unprepare("u3")
-    assert bench.driver.slices == {}
+    assert bench.node.slices == {}
 
 
 async def test_beside_a_claim_without_configuration_none_can_have_one(bench):
@@ -355,7 +301,7 @@ async def test_claims_that_share_gpus_through_mps_have_one_daemon_until_the_last
     # The scheduler may find them in another order.
     other = [share(2, "s2", "b"), share(1, "s2", "a")]
     await bench.prepared("u2", other, mps())
-    assert set(bench.driver.sets) == {"claim-u1"}
+    assert set(bench.node.sets) == {"claim-u1"}
     assert bench.edits("u2")["u2-gpu-1-s2"]["env"] == bench.edits("u1")["u1-gpu-1-s1"]["env"]
     assert len(first.devices) == 2
     assert "serves other devices" in await bench.refused("u3", [share(1, "s3")], mps())
@@ -363,9 +309,9 @@ async def test_claims_that_share_gpus_through_mps_have_one_daemon_until_the_last
     bench.start()
     await bench.claims.load()
     await bench.unprepare("u1")
-    assert set(bench.driver.sets) == {"claim-u1"}
+    assert set(bench.node.sets) == {"claim-u1"}
     await bench.unprepare("u2")
-    assert bench.driver.sets == {}
+    assert bench.node.sets == {}
 
 
 async def test_of_two_claims_at_once_for_one_gpu_both_get_it_where_they_agree(bench):
@@ -374,21 +320,21 @@ async def test_of_two_claims_at_once_for_one_gpu_both_get_it_where_they_agree(be
     found = await bench.claims.prepare(refs)
 
     assert {type(each) for each in found.values()} == {Prepared}
-    assert len(bench.driver.sets) == 1
+    assert len(bench.node.sets) == 1
     await bench.claims.unprepare(refs)
-    assert bench.driver.sets == {}
+    assert bench.node.sets == {}
 
 
 async def test_a_daemon_that_has_died_is_started_anew(bench):
-    await bench.prepared("u1", [result(1)], mps())
-    await bench.prepared("u2", [result(2)])
-    bench.driver.dead = {"claim-u1"}
-    bench.driver.fails = HardwareError("it does not start")
+    await bench.prepared("u1", [result("gpu-1")], mps())
+    await bench.prepared("u2", [result("gpu-2")])
+    bench.node.dead = {"claim-u1"}
+    bench.node.fails = HardwareError("it does not start")
 
     await bench.sharing.look_after(bench.claims.known)
     await bench.sharing.look_after(bench.claims.known)
-    assert bench.driver.dead == {"claim-u1"}
-    bench.driver.fails = None
+    assert bench.node.dead == {"claim-u1"}
+    bench.node.fails = None
     await bench.sharing.look_after(bench.claims.known)
 
-    assert bench.driver.dead == set()
+    assert bench.node.dead == set()

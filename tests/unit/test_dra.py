@@ -1,11 +1,11 @@
 """Devices as DRA offers them, claims read, prepared and given back."""
 
 import asyncio
-import json
 
 import msgspec
 import pytest
 from builders import gpu, inventory, numa, pairs_by_node
+from claim_bench import GPU_DRIVER, POOL, ClaimBench, claim_object, result
 
 from agent.config.gpu_names import GpuNames
 from agent.config.own import Dra, Plumbline, ServingMode
@@ -13,7 +13,7 @@ from agent.config.schema import Config
 from agent.config.sharing import Sharing, TimeSlicedResource, TimeSlicing
 from agent.daemon.dividing import STARTING, held_by
 from agent.ledger.ledger import Account, Allocation, Ledger
-from agent.model.errors import ClaimError, ClusterError
+from agent.model.errors import ClaimError
 from agent.model.inventory import Fabric, PciAddress, PciPosition
 from agent.planning.claims import read_claim
 from agent.planning.dra_devices import Version, WholeGpus, gpu_device
@@ -23,13 +23,8 @@ from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import build_snapshot
 from agent.planning.strategy import GPU_RESOURCE
 from agent.serving import claims
-from agent.serving.claim_specs import ClaimSpecs
-from agent.serving.claim_store import ClaimStore
-from agent.serving.claims import Claims, Home
 from agent.serving.gpu_offers import GpuOffers
 from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
-
-POOL, DRIVER = "node-1", "gpu.nvidia.com"
 
 
 def node(count=8, **facts):
@@ -161,27 +156,16 @@ def test_the_device_plugin_does_not_offer_what_a_claim_has(mode):
         assert not any(each.healthy for each in held)
 
 
-def result(device, request="gpus", **more):
-    return {"driver": DRIVER, "pool": POOL, "device": device, "request": request, **more}
-
-
-def claim_object(*results, uid="u1", name="c"):
-    return {
-        "metadata": {"namespace": "default", "name": name, "uid": uid},
-        "status": {"allocation": {"devices": {"results": list(results)}}} if results else {},
-    }
-
-
 def test_a_claim_is_read_as_far_as_the_driver_goes():
     document = claim_object(
         result("gpu-1", "a/first"), {**result("eth0"), "driver": "dra.net"}, result("gpu-2")
     )
 
-    claim = read_claim(document, uid="u1", driver=DRIVER, pool=POOL)
+    claim = read_claim(document, uid="u1", driver=GPU_DRIVER, pool=POOL)
 
     assert [(each.request, each.subrequest, each.device) for each in claim.results] == [
         ("a", "first", "gpu-1"),
-        ("gpus", None, "gpu-2"),
+        ("r", None, "gpu-2"),
     ]
 
 
@@ -195,70 +179,27 @@ def test_a_claim_is_read_as_far_as_the_driver_goes():
 )
 def test_a_claim_that_is_another_one_or_elsewhere_is_refused(document, said):
     with pytest.raises(ClaimError, match=said):
-        read_claim(document, uid="u1", driver=DRIVER, pool=POOL)
+        read_claim(document, uid="u1", driver=GPU_DRIVER, pool=POOL)
 
 
-class Bench:
-    """Claims on a node, with an API server that knows what it is told."""
+class Bench(ClaimBench):
+    """Claims on a node of eight GPUs."""
 
     def __init__(self, folder, seen=None, ledger=None):
-        self.folder = folder
-        self.objects = {}
-        self.fetched = []
-        self.release = None
-        self.boot = "boot-1"
+        super().__init__(folder)
         self.seen = seen or snapshot()
         self.ledger = ledger or Ledger()
-        self.claims = self.started()
+        self.start()
 
-    def started(self):
-        """Another process on the same node."""
-        offers = GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=self.ledger))
-        return Claims(
-            ClaimStore(self.folder / "claims"),
-            home=Home(driver=DRIVER, pool=POOL, boot=self.boot),
-            fetch=self._fetch,
-            offers=offers,
-            stages=(),
-            specs=ClaimSpecs(
-                self.folder / "cdi",
-                DRIVER,
-                nodes=offers.nodes,
-                around=offers.around,
-                in_thread=self._in_thread,
-            ),
-            in_thread=self._in_thread,
-            changed=lambda: None,
-        )
-
-    async def _in_thread(self, call, *args):
-        if self.release is not None:
-            await self.release.wait()
-        return call(*args)
-
-    def _fetch(self, ref):
-        self.fetched.append(ref.uid)
-        if ref.uid not in self.objects:
-            raise ClusterError("GET: not found (404)")
-        return self.objects[ref.uid]
-
-    def ref(self, uid, *results):
-        self.objects[uid] = claim_object(*results, uid=uid, name=f"c-{uid}")
-        return ClaimRef(namespace="default", name=f"c-{uid}", uid=uid)
-
-    async def prepare(self, *refs):
-        return await self.claims.prepare(refs)
-
-    @property
-    def specs(self):
-        return {each.name: json.loads(each.read_text()) for each in (self.folder / "cdi").iterdir()}
+    def offers(self):
+        return GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=self.ledger))
 
 
 async def test_a_prepared_claim_has_a_specification_and_the_same_answer_ever_after(tmp_path):
     bench = Bench(tmp_path)
     ref = bench.ref("u1", result("gpu-1", "a"), result("gpu-2", "b"))
 
-    first = (await bench.prepare(ref))["u1"]
+    first = await bench.prepare(ref)
 
     assert isinstance(first, Prepared)
     assert [(each.requests, each.device, each.cdi_devices) for each in first.devices] == [
@@ -272,10 +213,10 @@ async def test_a_prepared_claim_has_a_specification_and_the_same_answer_ever_aft
     }
     assert nodes == {"u1-gpu-1": ["/dev/nvidia1"], "u1-gpu-2": ["/dev/nvidia2"]}
 
-    assert (await bench.prepare(ref))["u1"] == first
-    bench.claims = bench.started()
+    assert await bench.prepare(ref) == first
+    bench.start()
     await bench.claims.load()
-    assert (await bench.prepare(ref))["u1"] == first
+    assert await bench.prepare(ref) == first
     assert bench.fetched == ["u1"]
 
 
@@ -305,7 +246,7 @@ async def test_what_is_given_back_leaves_nothing_and_can_be_given_back_again(tmp
 
 
 async def refused(bench, *refs):
-    found = await bench.prepare(*refs)
+    found = await bench.answers(*refs)
     return {uid: each.reason for uid, each in found.items() if isinstance(each, Refused)}
 
 
@@ -353,7 +294,7 @@ async def test_a_claim_that_tolerates_what_is_wrong_gets_the_gpu(tmp_path, toler
 
     found = await bench.prepare(bench.ref("u1", result("gpu-4", tolerations=[toleration])))
 
-    assert isinstance(found["u1"], Prepared if given else Refused)
+    assert isinstance(found, Prepared if given else Refused)
 
 
 async def test_an_administrator_gets_what_others_have(tmp_path):
@@ -362,7 +303,7 @@ async def test_an_administrator_gets_what_others_have(tmp_path):
 
     found = await bench.prepare(bench.ref("u2", result("gpu-1", adminAccess=True)))
 
-    assert isinstance(found["u2"], Prepared)
+    assert isinstance(found, Prepared)
     assert bench.claims.held == {"GPU-1": "default/c-u1"}
 
 
@@ -371,14 +312,14 @@ async def test_of_two_claims_for_one_gpu_at_once_one_gets_it(tmp_path, monkeypat
     bench = Bench(tmp_path)
     refs = [bench.ref(uid, result("gpu-1")) for uid in ("u1", "u2")]
 
-    found = await bench.prepare(*refs)
+    found = await bench.answers(*refs)
 
     assert sorted(type(each).__name__ for each in found.values()) == ["Prepared", "Refused"]
 
 
 async def test_who_has_what_a_claim_is_to_have_is_waited_for(tmp_path):
     bench = Bench(tmp_path)
-    first, second = bench.ref("u1", result("gpu-1")), bench.ref("u2", result("gpu-1"))
+    first, second = (bench.ref(uid, result("gpu-1")) for uid in ("u1", "u2"))
     await bench.prepare(first)
 
     waiting = asyncio.create_task(bench.prepare(second))
@@ -387,7 +328,7 @@ async def test_who_has_what_a_claim_is_to_have_is_waited_for(tmp_path):
     assert not waiting.done()
     await bench.claims.unprepare([first])
 
-    assert isinstance((await waiting)["u2"], Prepared)
+    assert isinstance(await waiting, Prepared)
     assert bench.claims.held == {"GPU-1": "default/c-u2"}
 
 
@@ -403,7 +344,7 @@ async def test_a_call_that_the_kubelet_gave_up_goes_on_and_the_next_one_joins_it
     await asyncio.sleep(0)
     bench.release.set()
 
-    assert isinstance((await again)["u1"], Prepared)
+    assert isinstance(await again, Prepared)
     assert bench.fetched == ["u1"]
 
 
@@ -412,24 +353,24 @@ async def test_what_was_only_begun_is_begun_anew(tmp_path):
     ref = bench.ref("u1", result("gpu-1"))
     await bench.prepare(ref)
     (path,) = (tmp_path / "claims").iterdir()
-    stored, _ = ClaimStore(tmp_path / "claims").read()
-    ClaimStore(tmp_path / "claims").write(msgspec.structs.replace(stored[0], state="started"))
+    stored, _ = bench.store.read()
+    bench.store.write(msgspec.structs.replace(stored[0], state="started"))
 
-    bench.claims = bench.started()
+    bench.start()
     await bench.claims.load()
 
     assert not path.exists()
     assert bench.specs == {}
-    assert isinstance((await bench.prepare(ref))["u1"], Prepared)
+    assert isinstance(await bench.prepare(ref), Prepared)
 
 
 async def test_a_file_that_cannot_be_read_is_left_and_the_others_are_known(tmp_path):
     bench = Bench(tmp_path)
-    await bench.prepare(bench.ref("u1", result("gpu-1")), bench.ref("u2", result("gpu-2")))
+    await bench.answers(bench.ref("u1", result("gpu-1")), bench.ref("u2", result("gpu-2")))
     broken = tmp_path / "claims/u1.json"
     broken.write_bytes(broken.read_bytes().replace(b"GPU-1", b"GPU-7"))
 
-    bench.claims = bench.started()
+    bench.start()
     await bench.claims.load()
 
     assert bench.claims.held == {"GPU-2": "default/c-u2"}

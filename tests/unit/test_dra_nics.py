@@ -1,14 +1,13 @@
 """NICs as DRA devices, and claims for them beside those for GPUs."""
 
-import json
 from dataclasses import replace
 
 import pytest
 from builders import gpu, inventory, nic, numa
+from claim_bench import POOL, ClaimBench, result
 
 from agent.config.own import Nics, Plumbline, ServingMode
 from agent.config.schema import Config
-from agent.model.errors import ClusterError
 from agent.model.inventory import (
     Distance,
     FeatureNodes,
@@ -23,14 +22,10 @@ from agent.planning.nics import allot
 from agent.planning.slices import Pool, plan_slices, slice_changes
 from agent.planning.snapshot import build_snapshot
 from agent.serving import claims
-from agent.serving.claim_specs import ClaimSpecs
-from agent.serving.claim_store import ClaimStore
-from agent.serving.claims import Claims, Home
 from agent.serving.nic_grants import NicGrants
 from agent.serving.nic_offers import NicOffers
-from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
+from deviceplugin.dra.values import Prepared, Refused, Released
 
-POOL = "node-1"
 UP = NicPort(number=1, state="ACTIVE", rate_gbps=400.0, link_layer="InfiniBand")
 DOWN = replace(UP, state="DOWN")
 FIRST, SECOND = "0000:18:00.0", "0000:2a:00.0"
@@ -223,67 +218,24 @@ def test_a_container_is_not_given_with_its_gpus_what_a_claim_has(shared):
     assert set(grants.occupied()) == {"mlx5_0"}
 
 
-class Bench:
-    """Claims for NICs on a node, with an API server that knows what it is told."""
+class Bench(ClaimBench):
+    """Claims for NICs on a node."""
+
+    driver = NIC_DRIVER
 
     def __init__(self, folder):
-        self.folder = folder
-        self.objects = {}
+        super().__init__(folder)
         self.seen = snapshot()
         self.given = frozenset()
-        self.boot = "boot-1"
-        self.claims = self.started()
+        self.start()
 
-    def started(self):
-        """Another process on the same node."""
-        offers = NicOffers(self.pool)
-        return Claims(
-            ClaimStore(self.folder / "claims"),
-            home=Home(driver=NIC_DRIVER, pool=POOL, boot=self.boot),
-            fetch=self._fetch,
-            offers=offers,
-            stages=(),
-            specs=ClaimSpecs(
-                self.folder / "cdi",
-                NIC_DRIVER,
-                nodes=offers.nodes,
-                around=offers.around,
-                in_thread=self._in_thread,
-            ),
-            in_thread=self._in_thread,
-            changed=lambda: None,
+    def offers(self):
+        return NicOffers(
+            lambda: NicPool(snapshot=self.seen, given=self.given) if self.seen else None
         )
 
-    def pool(self):
-        return NicPool(snapshot=self.seen, given=self.given) if self.seen else None
-
-    async def _in_thread(self, call, *args):
-        return call(*args)
-
-    def _fetch(self, ref):
-        if ref.uid not in self.objects:
-            raise ClusterError("GET: not found (404)")
-        return self.objects[ref.uid]
-
     def ref(self, uid, *devices, driver=NIC_DRIVER, **more):
-        results = [
-            {"driver": name, "pool": POOL, "device": device, "request": "r", **more}
-            for name, device in ((driver, each) for each in devices)
-        ]
-        self.objects[uid] = {
-            "metadata": {"namespace": "default", "name": f"c-{uid}", "uid": uid},
-            "status": {"allocation": {"devices": {"results": results}}},
-        }
-        return ClaimRef(namespace="default", name=f"c-{uid}", uid=uid)
-
-    async def prepare(self, ref):
-        return (await self.claims.prepare([ref]))[ref.uid]
-
-    @property
-    def specs(self):
-        folder = self.folder / "cdi"
-        paths = folder.iterdir() if folder.is_dir() else ()
-        return {each.name: json.loads(each.read_text()) for each in paths}
+        return super().ref(uid, *(result(each, driver=driver, **more) for each in devices))
 
 
 async def test_a_claim_gets_the_nodes_of_its_nics_and_nothing_of_gpus(tmp_path):
@@ -381,7 +333,7 @@ async def test_after_a_reboot_a_claim_gets_the_node_that_its_nic_has_now(tmp_pat
     await bench.prepare(ref)
     moved = node(function(0, FIRST, verbs_node="/dev/infiniband/uverbs7"))
     bench.seen, bench.boot = snapshot(moved), "boot-2"
-    bench.claims = bench.started()
+    bench.start()
     await bench.claims.load()
 
     await bench.prepare(ref)
