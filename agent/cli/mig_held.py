@@ -40,7 +40,9 @@ def held_by_claims(node: Machine) -> dict[str, str]:
 
     claims, faults = ClaimStore(claims_folder(node)).read()
     if faults:
-        raise HardwareError(f"{'; '.join(faults)}; nobody knows which GPUs that claim has")
+        raise HardwareError(
+            f"{'; '.join(map(str, faults))}; nobody knows which GPUs that claim has"
+        )
     return held_uuids(claims)
 
 

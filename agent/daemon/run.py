@@ -37,7 +37,7 @@ from agent.planning.snapshot import Snapshot
 from agent.serving.afterwards import Afterwards
 from agent.serving.backend import SnapshotBackend, offered_devices
 from agent.serving.cdi import publish_specs
-from agent.serving.claim_folder import claims_folder, has_claims
+from agent.serving.claim_folder import has_claims
 from agent.serving.decisions import Decisions
 from agent.serving.holders import Holders
 from agent.serving.inquiries import Inquiries
@@ -285,7 +285,11 @@ class Daemon:
         if self._dra:
             await self._dra.take_in()
         elif has_claims(self._machine):
-            self._node.claimed(await in_thread(_left_claims, self._machine))
+            # Imported here: a node without claims pays for none of it.
+            from agent.serving.left_claims import left_claims  # noqa: PLC0415
+
+            spec_dir = self._machine.path(self._resolved.config.plumbline.cdi.spec_dir)
+            self._node.claimed(await in_thread(left_claims, self._machine, spec_dir))
 
     async def _look_after_node(self) -> None:
         try:
@@ -377,16 +381,6 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, partial(self._reload, "SIGHUP", look_anyway=True))
-
-
-def _left_claims(machine: Machine) -> dict[str, str]:
-    """Return what claims have that were prepared in another mode. Raises HardwareError."""
-    from agent.serving.claim_store import ClaimStore, held_uuids  # noqa: PLC0415
-
-    claims, faults = ClaimStore(claims_folder(machine)).read()
-    for fault in faults:
-        logs.error("claim_unreadable", error=fault, doing="leaving it as it is")
-    return held_uuids(claims)
 
 
 def _with_nics_of(started: Resolved, fresh: Resolved) -> Resolved:

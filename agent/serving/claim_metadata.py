@@ -81,6 +81,10 @@ class ClaimMetadata:
         """Remove the files of a claim of which nothing else is known. Raises HardwareError."""
         await self._in_thread(_remove, self._folder / uid)
 
+    async def given(self, uid: str) -> frozenset[str]:  # noqa: ARG002 - a FileStage
+        """Return nothing: the specification says it."""
+        return frozenset()
+
     async def sweep(self, known: Collection[str]) -> None:
         """Remove the files of claims that are not known. Raises HardwareError."""
         await self._in_thread(self._sweep, known)

@@ -5,11 +5,12 @@ Names are those of NVIDIA's driver.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.partition.written import forget
+from agent.partition.written import forget, read_file
 from agent.planning import cdi
 from agent.serving.cdi_files import write_passing_file
 from agent.serving.claim_store import StoredClaim, StoredDevice
@@ -56,6 +57,13 @@ class ClaimSpecs:
         if not await self._in_thread(self._path(claim.uid).is_file):
             await self._write(claim)
 
+    async def given(self, uid: str) -> frozenset[str]:
+        """Return what a claim was given, as its specification says."""
+        found: frozenset[str] = await self._in_thread(
+            devices_given, self._folder, self._driver, uid
+        )
+        return found
+
     async def _write(self, claim: StoredClaim) -> None:
         devices = [
             cdi.ClaimedDevice(
@@ -88,7 +96,25 @@ class ClaimSpecs:
                 forget(path)
 
     def _path(self, uid: str) -> Path:
-        return self._folder / f"{_vendor(self._driver)}-claim_{uid}.json"
+        return _path(self._folder, self._driver, uid)
+
+
+def devices_given(folder: Path, driver: str, uid: str) -> frozenset[str]:
+    """Return what a claim was given, as its specification in a folder says: names of devices,
+    each with its share; none where there is no specification.
+
+    Blocking; raises HardwareError.
+    """
+    content = read_file(_path(folder, driver, uid))
+    try:
+        devices = [] if content is None else json.loads(content)["devices"]
+        return frozenset(str(each["name"]).removeprefix(f"{uid}-") for each in devices)
+    except (ValueError, KeyError, TypeError):
+        return frozenset()
+
+
+def _path(folder: Path, driver: str, uid: str) -> Path:
+    return folder / f"{_vendor(driver)}-claim_{uid}.json"
 
 
 def _vendor(driver: str) -> str:

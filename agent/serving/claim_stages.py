@@ -39,6 +39,10 @@ class FileStage(Stage, Protocol):
         """Remove the files of a claim of which nothing else is known."""
         ...
 
+    async def given(self, uid: str) -> frozenset[str]:
+        """Return what the files say that a claim was given, by the names of devices."""
+        ...
+
     async def sweep(self, known: Collection[str]) -> None:
         """Remove the files of claims that are not known, by their UIDs."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +94,19 @@ def held_uuids(claims: Iterable[StoredClaim]) -> dict[str, str]:
     return held
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableFile:
+    """A claim's file that says nothing that can be relied upon."""
+
+    uid: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Say what is wrong."""
+        return f"{self.path}: {self.reason}"
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     checksum: int
@@ -106,8 +120,8 @@ class ClaimStore:
         """Remember the folder; it is made when there is something to write."""
         self._folder = folder
 
-    def read(self) -> tuple[tuple[StoredClaim, ...], tuple[str, ...]]:
-        """Return the claims, and what is wrong with files that cannot be read.
+    def read(self) -> tuple[tuple[StoredClaim, ...], tuple[UnreadableFile, ...]]:
+        """Return the claims, and the files that cannot be read.
 
         Raises HardwareError when the folder cannot be read.
         """
@@ -116,7 +130,10 @@ class ClaimStore:
             try:
                 claims.append(_decoded(content))
             except (msgspec.DecodeError, ValueError) as error:
-                faults.append(f"{self._folder / name}: {error}")
+                uid = name.removesuffix(_SUFFIX)
+                faults.append(
+                    UnreadableFile(uid=uid, path=str(self._folder / name), reason=str(error))
+                )
         return tuple(claims), tuple(faults)
 
     def known(self) -> frozenset[str]:

@@ -23,6 +23,11 @@ from agent.serving.claim_specs import claim_device
 from agent.serving.claim_stages import FileStage, Stage
 from agent.serving.claim_store import ClaimStore, StoredClaim, held_uuids
 from agent.serving.claim_subjects import stored_device, subject_of
+from agent.serving.unreadable_claims import (
+    UnreadableClaim,
+    held_unreadably,
+    taken_unreadably,
+)
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef, Prepared, PreparedDevice, Refused, Released
 from deviceplugin.pulse import Pulse
@@ -85,6 +90,7 @@ class Claims:
     ) -> None:
         """``stages`` come before ``files``, each in its order.
 
+
         ``changed`` is told of every change.
         """
         self._store = store
@@ -99,6 +105,7 @@ class Claims:
         self._told: tuple[Mapping[str, str], Mapping[str, Subject]] = ({}, {})
         self._pulse = Pulse()
         self._claims: dict[str, StoredClaim] = {}
+        self._unreadable: dict[str, UnreadableClaim] = {}
         self._at_work: dict[str, asyncio.Task[Any]] = {}
 
     async def load(self) -> None:
@@ -108,7 +115,15 @@ class Claims:
         """
         found, faults = await self._in_thread(self._store.read)
         for fault in faults:
-            logs.error("claim_unreadable", error=fault, doing="leaving it as it is")
+            given = [await files.given(fault.uid) for files in self._files]
+            devices = frozenset[str]().union(*given)
+            self._unreadable[fault.uid] = UnreadableClaim(file=fault, devices=devices)
+            logs.error(
+                "claim_unreadable",
+                error=fault,
+                devices=tuple(sorted(devices)),
+                doing="keeping what it has from others until it is given back",
+            )
         self._claims = {claim.uid: claim for claim in found}
         # What is not written down was given to nobody.
         known_uids = await self._in_thread(self._store.known)
@@ -122,7 +137,7 @@ class Claims:
     @property
     def held(self) -> Mapping[str, str]:
         """Return which claims have what to themselves: names by UUID."""
-        return held_uuids(self._claims.values())
+        return held_unreadably(self._unreadable.values()) | held_uuids(self._claims.values())
 
     @property
     def allocated(self) -> Mapping[str, Subject]:
@@ -142,6 +157,11 @@ class Claims:
     def known(self) -> tuple[StoredClaim, ...]:
         """Return every claim, begun and completed."""
         return tuple(self._claims.values())
+
+    @property
+    def unreadable(self) -> tuple[UnreadableClaim, ...]:
+        """Return what is written down and cannot be read."""
+        return tuple(self._unreadable.values())
 
     async def prepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, Prepared | Refused]:
         """Prepare claims, at once; see ClaimBackend."""
@@ -237,6 +257,7 @@ class Claims:
         completed = msgspec.structs.replace(claim, state="completed")
         await self._in_thread(self._store.write, completed)
         self._claims[claim.uid] = completed
+        self._unreadable.pop(claim.uid, None)
         self._note_change()
         return completed
 
@@ -247,6 +268,8 @@ class Claims:
             for files in self._files:
                 await files.forget(ref.uid)
             await self._in_thread(self._store.remove, ref.uid)
+            if self._unreadable.pop(ref.uid, None) is not None:
+                self._note_change()
         else:
             await self._release(known)
             logs.event("claim_released", claim=str(ref), uid=ref.uid)
@@ -307,6 +330,7 @@ class Claims:
         """Return a claim with what it is to have. Raises ClaimError for what it cannot have."""
         subjects = self._offers.subjects()
         others = [each for each in self._claims.values() if each.uid != claim.uid]
+        unreadable = [each for uid, each in self._unreadable.items() if uid != claim.uid]
         devices = []
         for result in claim.results:
             subject = subjects.get(result.device)
@@ -315,6 +339,12 @@ class Claims:
             device = stored_device(result, subject)
             if (other := conflict(device, others)) is not None:
                 raise _TakenError(f"{result.device} is claimed by {other}")
+            if (lost := taken_unreadably(device, unreadable, subjects)) is not None:
+                raise _TakenError(
+                    f"{result.device} is claimed already, and the claim's file cannot be read"
+                    f" ({lost.file}); it is free when the claim's pod has ended, or, if you know"
+                    " that it has, when the file is removed and the agent started again"
+                )
             if not result.admin and (fault := self._offers.fault(subject, result)) is not None:
                 raise ClaimError(f"{result.device}: {fault}")
             devices.append(device)

@@ -3,10 +3,19 @@
 import asyncio
 import json
 
+from builders import inventory
+
+from agent.config.own import Plumbline, ServingMode
+from agent.config.schema import Config
+from agent.ledger.ledger import Ledger
 from agent.model.errors import ClusterError
+from agent.planning.health import Health
+from agent.planning.pool import GpuPool
+from agent.planning.snapshot import build_snapshot
 from agent.serving.claim_specs import ClaimSpecs
 from agent.serving.claim_store import ClaimStore
 from agent.serving.claims import Claims, Home
+from agent.serving.gpu_offers import GpuOffers
 from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
 
 GPU_DRIVER, POOL = "gpu.nvidia.com", "node-1"
@@ -123,3 +132,22 @@ class ClaimBench:
         """Return what the containers of a claim get for each device."""
         devices = self.specs[f"k8s.{self.driver}-claim_{uid}.json"]["devices"]
         return {each["name"]: each["containerEdits"] for each in devices}
+
+
+class GpuClaimBench(ClaimBench):
+    """Claims for GPUs."""
+
+    def __init__(self, folder, seen, ledger=None):
+        super().__init__(folder)
+        self.seen = seen
+        self.ledger = ledger or Ledger()
+        self.start()
+
+    def offers(self):
+        return GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=self.ledger))
+
+
+def idle_node(*gpus):
+    """Return what an agent has seen that serves claims on a node with these GPUs."""
+    config = Config(plumbline=Plumbline(mode=ServingMode.DRA))
+    return build_snapshot(config, inventory(*gpus), Health(), previous=None)

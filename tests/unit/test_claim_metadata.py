@@ -5,18 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from builders import gpu, inventory
-from claim_bench import GPU_DRIVER, ClaimBench, result
+from builders import gpu
+from claim_bench import GPU_DRIVER, GpuClaimBench, idle_node, result
 
-from agent.config.own import Plumbline, ServingMode
-from agent.config.schema import Config
-from agent.ledger.ledger import Ledger
 from agent.planning.dra_devices import Version
-from agent.planning.health import Health
-from agent.planning.pool import GpuPool
-from agent.planning.snapshot import build_snapshot
 from agent.serving.claim_metadata import ClaimMetadata
-from agent.serving.gpu_offers import GpuOffers
 
 FOLDER = "/var/run/kubernetes.io/dra-device-attributes"
 ATTRIBUTES = {
@@ -27,19 +20,12 @@ ATTRIBUTES = {
 }
 
 
-class Bench(ClaimBench):
+class Bench(GpuClaimBench):
     """Claims on a node of three GPUs."""
 
     def __init__(self, folder):
-        super().__init__(folder)
-        config = Config(plumbline=Plumbline(mode=ServingMode.DRA))
-        found = inventory(*(gpu(i) for i in range(3)))
-        self.seen = build_snapshot(config, found, Health(), previous=None)
         self.wanted = True
-        self.start()
-
-    def offers(self):
-        return GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=Ledger()))
+        super().__init__(folder, idle_node(*(gpu(i) for i in range(3))))
 
     def files(self, offers):
         self.metadata = ClaimMetadata(

@@ -2,9 +2,8 @@
 
 import pytest
 from builders import gpu, inventory
-from claim_bench import GPU_DRIVER, ClaimBench, result
+from claim_bench import GPU_DRIVER, GpuClaimBench, idle_node, result
 
-from agent.config.own import Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.config.sharing import Sharing, TimeSlice, TimeSlicedResource, TimeSlicing
 from agent.ledger.ledger import Ledger
@@ -12,10 +11,8 @@ from agent.model.errors import BusyError, HardwareError
 from agent.planning.claim_usage import MpsUsage, Usage, usage_obstacle
 from agent.planning.health import Health
 from agent.planning.mps import Served, rendezvous_of
-from agent.planning.pool import GpuPool
 from agent.planning.snapshot import build_snapshot
 from agent.serving.claim_sharing import ClaimSharing
-from agent.serving.gpu_offers import GpuOffers
 from deviceplugin.dra.values import Prepared
 
 MODERN = {"compute_capability": "9.0"}
@@ -55,19 +52,13 @@ class Driver:
         return died
 
 
-class Bench(ClaimBench):
+class Bench(GpuClaimBench):
     """Claims on a node of four GPUs."""
 
     def __init__(self, folder):
-        super().__init__(folder)
         self.node = Driver()
-        found = inventory(gpu(0, compute_capability="6.1"), *(gpu(i, **MODERN) for i in (1, 2, 3)))
-        config = Config(plumbline=Plumbline(mode=ServingMode.DRA))
-        self.seen = build_snapshot(config, found, Health(), previous=None)
-        self.start()
-
-    def offers(self):
-        return GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=Ledger()))
+        gpus = (gpu(0, compute_capability="6.1"), *(gpu(i, **MODERN) for i in (1, 2, 3)))
+        super().__init__(folder, idle_node(*gpus))
 
     def stages(self):
         self.sharing = ClaimSharing(

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 from builders import gpu, inventory, numa, pairs_by_node
-from claim_bench import GPU_DRIVER, POOL, ClaimBench, claim_object, result
+from claim_bench import GPU_DRIVER, POOL, GpuClaimBench, claim_object, result
 
 from agent.config.gpu_names import GpuNames
 from agent.config.own import Dra, Plumbline, ServingMode
@@ -23,7 +23,6 @@ from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import build_snapshot
 from agent.planning.strategy import GPU_RESOURCE
 from agent.serving import claims
-from agent.serving.gpu_offers import GpuOffers
 from deviceplugin.dra.values import ClaimRef, Prepared, Refused, Released
 
 
@@ -182,21 +181,8 @@ def test_a_claim_that_is_another_one_or_elsewhere_is_refused(document, said):
         read_claim(document, uid="u1", driver=GPU_DRIVER, pool=POOL)
 
 
-class Bench(ClaimBench):
-    """Claims on a node of eight GPUs."""
-
-    def __init__(self, folder, seen=None, ledger=None):
-        super().__init__(folder)
-        self.seen = seen or snapshot()
-        self.ledger = ledger or Ledger()
-        self.start()
-
-    def offers(self):
-        return GpuOffers(lambda: GpuPool(snapshot=self.seen, ledger=self.ledger))
-
-
 async def test_a_prepared_claim_has_a_specification_and_the_same_answer_ever_after(tmp_path):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     ref = bench.ref("u1", result("gpu-1", "a"), result("gpu-2", "b"))
 
     first = await bench.prepare(ref)
@@ -221,7 +207,7 @@ async def test_a_prepared_claim_has_a_specification_and_the_same_answer_ever_aft
 
 
 async def test_a_specification_that_a_reboot_took_away_is_written_again(tmp_path):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     ref = bench.ref("u1", result("gpu-1"))
     await bench.prepare(ref)
     before = bench.specs
@@ -234,7 +220,7 @@ async def test_a_specification_that_a_reboot_took_away_is_written_again(tmp_path
 
 
 async def test_what_is_given_back_leaves_nothing_and_can_be_given_back_again(tmp_path):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     ref = bench.ref("u1", result("gpu-1"))
     await bench.prepare(ref)
 
@@ -253,7 +239,7 @@ async def refused(bench, *refs):
 async def test_each_claim_fails_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "TAKEN_S", 0)
     held = Allocation(resource="nvidia.com/gpu", device="GPU-3", holder="default/p")
-    bench = Bench(tmp_path, seen=snapshot(**{"GPU-4": "Xid 79"}), ledger=Ledger(confirmed=(held,)))
+    bench = GpuClaimBench(tmp_path, snapshot(**{"GPU-4": "Xid 79"}), Ledger(confirmed=(held,)))
     good = bench.ref("good", result("gpu-1"))
     unknown = ClaimRef(namespace="default", name="gone", uid="gone")
     bad = {
@@ -288,7 +274,7 @@ async def test_each_claim_fails_by_itself(tmp_path, monkeypatch):
     ],
 )
 async def test_a_claim_that_tolerates_what_is_wrong_gets_the_gpu(tmp_path, toleration, given):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     ill = Health().after_xid("GPU-4", 79, ())
     bench.seen = bench.seen.with_state(ill, Ledger())
 
@@ -298,7 +284,7 @@ async def test_a_claim_that_tolerates_what_is_wrong_gets_the_gpu(tmp_path, toler
 
 
 async def test_an_administrator_gets_what_others_have(tmp_path):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     await bench.prepare(bench.ref("u1", result("gpu-1")))
 
     found = await bench.prepare(bench.ref("u2", result("gpu-1", adminAccess=True)))
@@ -309,7 +295,7 @@ async def test_an_administrator_gets_what_others_have(tmp_path):
 
 async def test_of_two_claims_for_one_gpu_at_once_one_gets_it(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "TAKEN_S", 0)
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     refs = [bench.ref(uid, result("gpu-1")) for uid in ("u1", "u2")]
 
     found = await bench.answers(*refs)
@@ -318,7 +304,7 @@ async def test_of_two_claims_for_one_gpu_at_once_one_gets_it(tmp_path, monkeypat
 
 
 async def test_who_has_what_a_claim_is_to_have_is_waited_for(tmp_path):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     first, second = (bench.ref(uid, result("gpu-1")) for uid in ("u1", "u2"))
     await bench.prepare(first)
 
@@ -333,7 +319,7 @@ async def test_who_has_what_a_claim_is_to_have_is_waited_for(tmp_path):
 
 
 async def test_a_call_that_the_kubelet_gave_up_goes_on_and_the_next_one_joins_it(tmp_path):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     ref = bench.ref("u1", result("gpu-1"))
     bench.release = asyncio.Event()
 
@@ -349,7 +335,7 @@ async def test_a_call_that_the_kubelet_gave_up_goes_on_and_the_next_one_joins_it
 
 
 async def test_what_was_only_begun_is_begun_anew(tmp_path):
-    bench = Bench(tmp_path)
+    bench = GpuClaimBench(tmp_path, snapshot())
     ref = bench.ref("u1", result("gpu-1"))
     await bench.prepare(ref)
     (path,) = (tmp_path / "claims").iterdir()
@@ -362,16 +348,3 @@ async def test_what_was_only_begun_is_begun_anew(tmp_path):
     assert not path.exists()
     assert bench.specs == {}
     assert isinstance(await bench.prepare(ref), Prepared)
-
-
-async def test_a_file_that_cannot_be_read_is_left_and_the_others_are_known(tmp_path):
-    bench = Bench(tmp_path)
-    await bench.answers(bench.ref("u1", result("gpu-1")), bench.ref("u2", result("gpu-2")))
-    broken = tmp_path / "claims/u1.json"
-    broken.write_bytes(broken.read_bytes().replace(b"GPU-1", b"GPU-7"))
-
-    bench.start()
-    await bench.claims.load()
-
-    assert bench.claims.held == {"GPU-2": "default/c-u2"}
-    assert broken.exists()
