@@ -90,9 +90,12 @@ def claims(
         Format, typer.Option("-o", "--output", help="How to print it.")
     ] = Format.TABLE,
 ) -> None:
-    """Show which claims are prepared on this node, and which devices they have.
+    """Show which claims are prepared on this node, for which pods, and which devices they have.
 
-    Asks the agent that runs on this node under plumbline.mode dra.
+    Asks the agent that runs on this node under plumbline.mode dra, and that the kubelet.
+
+    States: completed; started, for one that is being prepared or given back, or could not be;
+    unreadable, for one whose file on the disk is broken, whose devices nobody else gets.
 
     Exit codes: 0 done, 1 no agent answers, 2 bad input or the agent serves no claims.
 
@@ -105,20 +108,17 @@ def claims(
     if not found:
         typer.echo("no claim is prepared")
         return
-    table = _table("claim", "state", "driver", "request", "device", "uid")
+    table = _table("claim", "state", "pods", "driver", "request", "device", "uid")
     for claim in found:
-        for device in claim["devices"]:
+        name = "?" if claim["name"] is None else f"{claim['namespace']}/{claim['name']}"
+        pods = "?" if claim["pods"] is None else "\n".join(claim["pods"]) or "-"
+        start = (name, claim["state"], pods, claim["driver"])
+        for device in claim["devices"] or [{"request": None, "device": "?", "admin": False}]:
             admin = " (admin)" if device["admin"] else ""
-            name = f"{claim['namespace']}/{claim['name']}"
-            device_name = device["device"] + admin
-            table.add_row(
-                name,
-                claim["state"],
-                claim["driver"],
-                device["request"],
-                device_name,
-                claim["uid"],
-            )
+            request = device["request"] or "?"
+            table.add_row(*start, request, device["device"] + admin, claim["uid"])
+        if "error" in claim:
+            typer.echo(f"warning: {claim['error']}", err=True)
     _print(table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import Snapshot
 from agent.serving.claim_folder import claims_folder, nic_claims_folder
 from agent.serving.claim_instances import ClaimInstances
+from agent.serving.claim_listing import list_claims
 from agent.serving.claim_sharing import ClaimSharing
-from agent.serving.claim_store import ClaimStore, StoredClaim
+from agent.serving.claim_store import ClaimStore
 from agent.serving.gpu_offers import GpuOffers
 from agent.serving.nic_offers import NicOffers
 from agent.telemetry import logs
 from deviceplugin.dra.values import ClaimRef
+from deviceplugin.errors import PodResourcesUnreachable
 from deviceplugin.holdings import list_holdings, socket_beside
 
 # How often is looked whether MPS daemons of claims live; it takes a walk through all processes.
@@ -128,10 +130,10 @@ class Dra:
         self._taken_in = False
         self._pool: GpuPool | None = None
         self._pool_of: tuple[int, ...] = ()
-        socket = socket_beside(kubelet_dir / "device-plugins")
+        self._pod_resources = socket_beside(kubelet_dir / "device-plugins")
         self._orphans = Orphans(
             [each.claims for each in drivers],
-            holdings=lambda: list_holdings(socket),
+            holdings=lambda: list_holdings(self._pod_resources),
             fetch=self._fetch,
             grace_s=self._orphan_s,
         )
@@ -166,10 +168,19 @@ class Dra:
             changed=lambda: gpus.claimed(self._gpus.claims.held),
         )
 
-    @property
-    def claims(self) -> Mapping[str, Sequence[StoredClaim]]:
-        """Return what is prepared, by driver."""
-        return {name: each.claims.known for name, each in self._drivers.items()}
+    async def list_claims(self) -> list[dict[str, Any]]:
+        """Return what is prepared, and for whom."""
+        try:
+            holdings = (await list_holdings(self._pod_resources)).claims
+        except PodResourcesUnreachable as error:
+            logs.debug("claims_pods_unknown", reason=error)
+            holdings = None
+        drivers = self._drivers.items()
+        return list_claims(
+            {name: each.claims.known for name, each in drivers},
+            {name: each.claims.unreadable for name, each in drivers},
+            holdings,
+        )
 
     async def take_in(self) -> None:
         """Take in what an earlier instance prepared, once."""

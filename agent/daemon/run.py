@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,6 @@ from deviceplugin.plugins import DevicePlugins
 if TYPE_CHECKING:
     from agent.daemon.cluster_link import ClusterLink
     from agent.daemon.dra import Dra
-    from agent.serving.claim_store import StoredClaim
 
 
 _NEEDS_SERVER = (
@@ -201,8 +200,8 @@ class Daemon:
             else None,
         )
 
-    def _known_claims(self) -> Mapping[str, Sequence[StoredClaim]] | None:
-        return None if self._dra is None else self._dra.claims
+    def _known_claims(self) -> Awaitable[object] | None:
+        return None if self._dra is None else self._dra.list_claims()
 
     @property
     def left_thread_behind(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,26 +13,25 @@ from agent.model.errors import ConfigError, HardwareError
 from agent.planning.preference import free_gpus
 from agent.planning.sharing_status import sharing_status
 from agent.planning.snapshot import Snapshot
-from agent.serving.claim_store import StoredClaim
 from agent.serving.decisions import KEPT, Decisions
 from agent.serving.local_socket import check_word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiries:
-    """Answers from memory."""
+    """Answers from memory, but for what pods use claims: that the kubelet is asked."""
 
     decisions: Decisions
     catch_up: Callable[[], None] = lambda: None
     """Called first, so that nothing decided is missing."""
     slice_fault: Callable[[str], str | None] = lambda _: None
     """Returns why the time slice of a GPU is not in force, by its UUID."""
-    claims: Callable[[], Mapping[str, Sequence[StoredClaim]] | None] = lambda: None
-    """Returns the claims of this node by driver; None where none are served."""
+    claims: Callable[[], Awaitable[object] | None] = lambda: None
+    """Returns the claims of this node, as list_claims does; None where none are served."""
     mps_pid: Callable[[str], int | None] = lambda _: None
     """Returns which process the MPS daemon of a set is, by the set's name."""
 
-    def answer(
+    async def answer(
         self, request: Mapping[str, Any], snapshot: Snapshot | None, ledger: Ledger
     ) -> object:
         """Return the answer to a question; raise PlumblineError for one that has none."""
@@ -52,11 +51,7 @@ class Inquiries:
                 claims = self.claims()
                 if claims is None:
                     raise ConfigError("no claims are served here: plumbline.mode is device-plugin")
-                return [
-                    {"driver": driver, **msgspec.to_builtins(claim)}
-                    for driver, known in claims.items()
-                    for claim in known
-                ]
+                return await claims
             case other:
                 raise ConfigError(
                     f"ask is {other!r}; what can be asked is claims, decisions, node, sharing"

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ _FOLDER_MODE, _SOCKET_MODE = 0o755, 0o600
 class LocalSocket:
     """Serves where it is told; the agent goes on without one that cannot be had."""
 
-    def __init__(self, answer: Callable[[Mapping[str, Any]], object]) -> None:
+    def __init__(self, answer: Callable[[Mapping[str, Any]], Awaitable[object]]) -> None:
         """``answer`` returns what JSON can hold, or raises PlumblineError; it never blocks."""
         self._answer = answer
         self._server: asyncio.Server | None = None
@@ -72,19 +72,19 @@ class LocalSocket:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 line = await reader.readline()
-                writer.write(json.dumps(self._reply(line)).encode() + b"\n")
+                writer.write(json.dumps(await self._reply(line)).encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError, TimeoutError):
             pass  # who asked has gone, or never asked
         finally:
             writer.close()
 
-    def _reply(self, line: bytes) -> dict[str, object]:
+    async def _reply(self, line: bytes) -> dict[str, object]:
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
                 return {"error": "a question is a JSON object on one line"}
-            return {"answer": self._answer(request)}
+            return {"answer": await self._answer(request)}
         except ValueError as error:
             return {"error": f"a question is a JSON object on one line: {error}"}
         except PlumblineError as error:

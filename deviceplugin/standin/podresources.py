@@ -87,11 +87,13 @@ class PodResources:
         return api.PodResources(
             name=pod.name,
             namespace=pod.namespace,
-            containers=[_container(container, held) for container in lasting],
+            containers=[_container(container, held, pod.namespace) for container in lasting],
         )
 
 
-def _container(container: Container, held: Iterable[Allocated]) -> api.ContainerResources:
+def _container(
+    container: Container, held: Iterable[Allocated], namespace: str
+) -> api.ContainerResources:
     own = [each for each in held if each.container == container.name]
     return api.ContainerResources(
         name=container.name,
@@ -100,6 +102,10 @@ def _container(container: Container, held: Iterable[Allocated]) -> api.Container
             for each in own
             for id_, nodes in sorted(_nodes_by_id(each.ids_by_node).items())
             for entry in _entries(each.resource, id_, nodes)
+        ],
+        dynamic_resources=[
+            api.DynamicResource(claim_namespace=namespace, claim_name=claim)
+            for claim in container.claims
         ],
     )
 

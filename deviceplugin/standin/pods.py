@@ -19,6 +19,8 @@ class Container:
     requests: Mapping[str, int] = field(default_factory=dict)
     restartable: bool = False
     """For init containers: a sidecar, which keeps its devices for the pod's whole life."""
+    claims: tuple[str, ...] = ()
+    """ResourceClaims whose devices it uses, by name; the stand-in only tells of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
