@@ -247,16 +247,17 @@ def test_containers_and_pods_share_a_claim(cluster, claims):
     assert seen == [nodes] * 3
 
 
-def test_claims_outlive_the_agent_and_the_kubelet(cluster, claims):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_claims_outlive_the_agent_and_the_kubelet(cluster, claims, how):
     claims.claim("lasting", 2)
     pod = claims.pod("user", "lasting").wait_running(timeout_s=PATIENCE_S)
     before = pod.inside().sight
 
     mark = cluster.agent.mark()
-    cluster.agent.restart(signal.SIGKILL)
+    cluster.agent.restart(how)
     cluster.agent.wait_event("dra_registered", since=mark)
     mark = cluster.agent.mark()
-    cluster.restart("kubelet")
+    cluster.restart("kubelet", how)
     cluster.agent.wait_event("dra_registered", since=mark)
     # The kubelet has wiped the slices, or does so in a moment.
     cluster.agent.wait_event("slices_published", since=mark)
@@ -290,12 +291,19 @@ def test_claims_select_by_attributes_and_demand_what_gpus_have_in_common(cluster
     )
     claims.claim("by-cel", 2, selectors=[{"cel": {"expression": expression}}])
     claims.claim("together", 4, constraints=[{"matchAttribute": "resource.kubernetes.io/numaNode"}])
-    for name in ("by-cel", "together"):
+    model = f'device.attributes["{DRIVER}"].productName.startsWith("NVIDIA H100")'
+    claims.claim("by-model", 1, selectors=[{"cel": {"expression": model}}])
+    other = f'device.attributes["{DRIVER}"].productName.startsWith("NVIDIA A100")'
+    claims.claim("other-model", 1, selectors=[{"cel": {"expression": other}}])
+    unfit = claims.pod("user-other", "other-model")
+    for name in ("by-cel", "together", "by-model"):
         claims.pod(f"user-{name}", name).wait_running(timeout_s=PATIENCE_S)
 
     nodes = {uuid.lower(): cluster.machine.numa_node(uuid) for uuid in cluster.machine.uuids}
     assert {nodes[each] for each in claims.allocated("by-cel")} == {1}
     assert {nodes[each] for each in claims.allocated("together")} == {0}
+    assert len(claims.allocated("by-model")) == 1
+    unfit.wait_unschedulable()
 
 
 def test_an_administrator_looks_at_gpus_that_others_have(cluster, claims):

@@ -1,10 +1,11 @@
 """Claims while things end, hang and are replaced, on a real node."""
 
+import json
 import os
 import signal
 
 import pytest
-from test_dra import PATIENCE_S, claims, gpu_nodes
+from test_dra import DRIVER, PATIENCE_S, claims, gpu_nodes
 from testbed import pods, versions, waiting
 
 __all__ = ["claims"]  # a fixture
@@ -142,3 +143,28 @@ def test_a_newer_agent_stands_by_and_takes_the_claims_over(cluster, claims, newe
     pod.delete()
     later.delete()
     wait_nothing_left(cluster)
+
+
+@pytest.mark.parametrize("claims", [{"metadata": True}], indirect=True)
+def test_containers_are_told_about_the_devices_of_their_claims(cluster, claims):
+    made = template(cluster, "two", 2)
+    claims.claim("direct")
+    users = {
+        "resourceclaims/direct": claims.pod("direct", "direct"),
+        "resourceclaimtemplates/own": templated(cluster, "templated", "two"),
+    }
+    published = {each["name"]: each["attributes"] for each in claims.devices()}
+
+    for folder, pod in users.items():
+        inside = pod.wait_running(timeout_s=PATIENCE_S).inside()
+        path = f"/var/run/kubernetes.io/dra-device-attributes/{folder}/gpus/{DRIVER}-metadata.json"
+        told, _ = json.JSONDecoder().raw_decode(inside.read(path))
+        assert told["apiVersion"] == "metadata.resource.k8s.io/v1beta1"
+        (request,) = told["requests"]
+        names = [each["name"] for each in request["devices"]]
+        assert gpu_nodes(cluster, names) == inside.gpus
+        assert [each["attributes"] for each in request["devices"]] == [published[n] for n in names]
+        pod.delete()
+    wait_nothing_left(cluster)
+    assert not list(cluster.node_side.kubelet_dir.glob("plugins/*/dra-device-metadata/*"))
+    cluster.delete(*made)
