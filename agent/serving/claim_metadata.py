@@ -64,7 +64,12 @@ class ClaimMetadata:
             file = {inside: str(self._path(claim.uid, each.request))}
             devices.append(msgspec.structs.replace(each, files=file))
         claim = msgspec.structs.replace(claim, devices=tuple(devices))
-        await self._write(claim)
+        try:
+            await self._write(claim)
+        except BaseException:
+            # The claim does not say yet that it has files.
+            await self.forget(claim.uid)
+            raise
         return claim
 
     async def renew(self, claim: StoredClaim) -> None:
@@ -75,7 +80,8 @@ class ClaimMetadata:
 
     async def release(self, claim: StoredClaim) -> None:
         """Remove the files of a claim."""
-        await self.forget(claim.uid)
+        if any(each.files for each in claim.devices):
+            await self.forget(claim.uid)
 
     async def forget(self, uid: str) -> None:
         """Remove the files of a claim of which nothing else is known. Raises HardwareError."""

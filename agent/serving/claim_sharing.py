@@ -90,17 +90,8 @@ class ClaimSharing:
 
     async def release(self, claim: StoredClaim) -> None:
         """Put time slices back and end the MPS daemon, where no other claim shares them."""
-        own = tuple(_own(claim))
-        async with self._locked(own):
-            others = [each for _, each in await self._others(claim)]
-            slices = {uuid for each in others if _takes_turns(each) for uuid in each.uuids}
-            for gpu in sorted({uuid for each in own if _is_whole(each) for uuid in each.uuids}):
-                if gpu not in slices:
-                    await self._in_thread(self._sharer.put_back_time_slice, gpu)
-            # Its own as well where nothing says so: what a reboot ended may not be said any more.
-            sets = {_set_name(claim), *(each.mps_set for each in own if each.mps_set)}
-            for name in sorted(sets - {each.mps_set for each in others}):
-                await self._in_thread(self._sharer.end, name)
+        async with self._locked(_own(claim)):
+            await self._in_thread(self._release, claim)
 
     async def look_after(self, claims: Iterable[StoredClaim]) -> None:
         """Start MPS daemons anew that have died, of claims that are prepared."""
@@ -108,6 +99,18 @@ class ClaimSharing:
         for name, claim in sets.items():
             async with self._locked(_own(claim)):
                 await self._revive(name, claim)
+
+    def _release(self, claim: StoredClaim) -> None:
+        own = tuple(_own(claim))
+        others = [each for _, each in self._read_others(claim)]
+        slices = {uuid for each in others if _takes_turns(each) for uuid in each.uuids}
+        for gpu in sorted({uuid for each in own if _is_whole(each) for uuid in each.uuids}):
+            if gpu not in slices:
+                self._sharer.put_back_time_slice(gpu)
+        # Its own as well where nothing says so: what a reboot ended may not be said any more.
+        sets = {_set_name(claim), *(each.mps_set for each in own if each.mps_set)}
+        for name in sorted(sets - {each.mps_set for each in others}):
+            self._sharer.end(name)
 
     async def _revive(self, name: str, claim: StoredClaim) -> None:
         try:
@@ -150,7 +153,7 @@ class ClaimSharing:
 
         Raises ClaimError when other claims are in the way.
         """
-        others = await self._others(claim)
+        others = await self._in_thread(self._read_others, claim)
         own = [(claim, each) for each in _own(claim)]
         for _, device in own:
             for other, theirs in (*own, *others):
@@ -184,9 +187,9 @@ class ClaimSharing:
         told, seen = rendezvous_env(rendezvous), rendezvous_mounts(rendezvous)
         return _with_mps(claim, partial(msgspec.structs.replace, env=told, mounts=seen))
 
-    async def _others(self, claim: StoredClaim) -> list[tuple[StoredClaim, StoredDevice]]:
-        """Return the devices of other claims, as they are written down."""
-        claims, _ = await self._in_thread(self._store.read)
+    def _read_others(self, claim: StoredClaim) -> list[tuple[StoredClaim, StoredDevice]]:
+        """Return the devices of other claims, as they are written down. Blocking."""
+        claims, _ = self._store.read()
         return [(each, own) for each in claims if each.uid != claim.uid for own in _own(each)]
 
     @contextlib.asynccontextmanager
