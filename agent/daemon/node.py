@@ -87,7 +87,7 @@ class Node:
         """Who holds what, as far as is known at this moment."""
         self.driver = asyncio.Lock()
         """Held by whoever reads the node or divides its GPUs: never both at once."""
-        self._health = Health()
+        self._health = self._looked_from = Health()
         self._changing: Mapping[str, str] = {}
         self._changed: dict[str, str] = {}
         """What has been changing since the last look began, also what is no more."""
@@ -257,6 +257,12 @@ class Node:
             health = health.after_xid(uuid, xid, ())
         self._apply(health)
 
+    def forgive_xids(self) -> None:
+        """Take GPUs for mended that an Xid had marked: somebody says so."""
+        if self._health.xids:
+            logs.event("xids_forgiven", gpus=tuple(self._health.xids))
+            self._apply(self._health.forgiven())
+
     def _place_xids(self) -> None:
         """Mark instances that had an Xid before they were seen: one look after it they are."""
         unplaced, self._unplaced = self._unplaced, []
@@ -354,7 +360,7 @@ class Node:
     async def _look(self) -> None:
         # What health was when the look began is merged here with what it has become.
         ready = await self._found()
-        self._health = _merged(self._health, ready.health)
+        self._health = _merged(self._health, self._looked_from, ready.health)
         await self._account()
         await self._prepared(ready)
         # What changes now, and what did since the look began: the look may not have seen its end.
@@ -382,6 +388,7 @@ class Node:
     async def _found_now(self) -> Snapshot:
         async with self.driver:
             self._looking = True
+            self._looked_from = self._health
             self._changed = dict(self._changing)
             slow = asyncio.get_running_loop().call_later(SLOW_LOOK_S, self._note_slow)
             try:
@@ -468,10 +475,16 @@ def _with_sharing_that_fits(ready: Snapshot, previous: Snapshot | None) -> Snaps
     return ready.with_config(msgspec.structs.replace(ready.config, sharing=before.sharing))
 
 
-def _merged(now: Health, found: Health) -> Health:
-    """Return what is known now, with what a look found; the look speaks for the driver."""
+def _merged(now: Health, began: Health, found: Health) -> Health:
+    """Return what is known now, with what a look found that began with less; the look speaks for
+    the driver.
+    """
     for uuid, reason in found.unhealthy.items():
-        now = now.gone(uuid, reason) if uuid in found.absent else now.marked(uuid, reason)
+        if uuid in found.absent:
+            now = now.gone(uuid, reason)
+        elif uuid not in began.unhealthy:
+            # What was known before may have been forgiven meanwhile.
+            now = now.marked(uuid, reason)
     return now.with_driver_fault(found.driver_fault)
 
 

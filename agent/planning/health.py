@@ -1,8 +1,8 @@
 """Which GPUs may be handed out, and why not: a pure fold over what was observed.
 
-A mark on a GPU stays until the process restarts, unless the GPU had left and came back: the
-driver has started it anew by then, and whatever was wrong with it before says nothing any more.
-A fault of the driver as a whole ends with it.
+A mark on a GPU stays until somebody says that it is mended, or the process restarts, unless the
+GPU had left and came back: the driver has started it anew by then, and whatever was wrong with it
+before says nothing any more. A fault of the driver as a whole ends with it.
 """
 
 from __future__ import annotations
@@ -66,6 +66,13 @@ class Health:
             unhealthy=_without(self.unhealthy, well),
             xids=_without(self.xids, well),
             absent=self.absent - well,
+        )
+
+    def forgiven(self) -> Health:
+        """Return the health without what Xids have marked, but for GPUs that have left."""
+        mended = self.xids.keys() - self.absent
+        return replace(
+            self, unhealthy=_without(self.unhealthy, mended), xids=_without(self.xids, mended)
         )
 
 

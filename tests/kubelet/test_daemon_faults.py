@@ -54,6 +54,25 @@ async def test_a_gpu_that_left_is_trusted_again_once_it_has_been_back_for_a_whil
         assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(2)}
 
 
+async def test_what_an_xid_marked_is_offered_again_when_somebody_says_so():
+    async with simulated_node() as node:
+        process = await node.serving()
+        machines.inject_xid(node.machine, "2", 79)
+        machines.lose(node.machine, "7", silently=True)
+        marked = {node.uuid(2), node.uuid(7)}
+        assert await node.unhealthy(2, timeout_s=SOON_S) == marked
+
+        # Also where a look is under way that began before.
+        for _ in range(5):
+            process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0)
+
+        assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(7)}
+        await node.logged("xids_forgiven")
+        machines.inject_xid(node.machine, "2", 79)
+        assert await node.unhealthy(2, timeout_s=SOON_S) == marked
+
+
 LOST_BETWEEN = """
 from agent.discovery import gpus
 from agent.simulation import machines

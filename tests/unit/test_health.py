@@ -29,3 +29,23 @@ def test_what_never_left_is_not_back():
     assert ill.back("GPU-1", ()) is ill
     assert ill.after_xid("GPU-1", 48, ()).xids == {"GPU-1": 79}
     assert ill.after_xid("GPU-2", 31, (31,)) is ill
+
+
+def test_what_xids_marked_is_forgiven_and_nothing_else():
+    ill = (
+        Health()
+        .after_xid("GPU-1", 79, ())
+        .marked("GPU-2", "its Xids cannot be heard")
+        .after_xid("GPU-3", 79, ())
+        .gone("GPU-3", "lost")
+        .with_driver_fault("silent")
+    )
+
+    well = ill.forgiven()
+
+    assert (well.unhealthy, well.xids) == (
+        {"GPU-2": "its Xids cannot be heard", "GPU-3": "Xid 79"},
+        {"GPU-3": 79},
+    )
+    assert well.driver_fault == "silent"
+    assert well.back("GPU-3", ()).reason("GPU-3") == "silent"
