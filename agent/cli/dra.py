@@ -132,7 +132,7 @@ def _would_publish(
     from agent.ledger.ledger import Ledger  # noqa: PLC0415
     from agent.planning.dra_devices import DRIVER  # noqa: PLC0415
     from agent.planning.dra_doors import unselected  # noqa: PLC0415
-    from agent.planning.dra_nics import NIC_DRIVER, NicPool  # noqa: PLC0415
+    from agent.planning.dra_nics import NIC_DRIVER, TAINT_EFFECT, NicPool  # noqa: PLC0415
     from agent.planning.health import Health  # noqa: PLC0415
     from agent.planning.pool import GpuPool  # noqa: PLC0415
     from agent.planning.slices import Pool, plan_slices  # noqa: PLC0415
@@ -144,16 +144,13 @@ def _would_publish(
     dra = config.plumbline.dra
     dynamic = dra.mig is ClaimedMig.DYNAMIC
     on_demand = read_on_demand(node_at(machine, driver_root)) if dynamic else {}
-    offerings = {DRIVER: GpuPool(snapshot=seen, ledger=Ledger(), on_demand=on_demand).offering}
-    if dra.nics:
-        offerings[NIC_DRIVER] = NicPool(snapshot=seen).offering
-    found = {
-        driver: plan_slices(
-            offering, Pool(driver=driver, node=node_name, node_uid=""), dra.taint_effect.value
-        )
-        for driver, offering in offerings.items()
-    }
-    return found[DRIVER], found.get(NIC_DRIVER, [])
+    gpus = GpuPool(snapshot=seen, ledger=Ledger(), on_demand=on_demand).offering
+    pools = {name: Pool(driver=name, node=node_name, node_uid="") for name in (DRIVER, NIC_DRIVER)}
+    published = plan_slices(gpus, pools[DRIVER], dra.taint_effect.value)
+    if not dra.nics:
+        return published, []
+    nics = NicPool(snapshot=seen).offering
+    return published, plan_slices(nics, pools[NIC_DRIVER], TAINT_EFFECT)
 
 
 def _config(file: Path | None, *, nics: bool) -> Config:

@@ -26,7 +26,7 @@ from agent.model.machine import Machine
 from agent.partition.change import journal_folder
 from agent.planning.claim_usage import Usage, usage_obstacle
 from agent.planning.dra_devices import DRIVER
-from agent.planning.dra_nics import NIC_DRIVER, NicPool
+from agent.planning.dra_nics import NIC_DRIVER, TAINT_EFFECT, NicPool
 from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import Snapshot
 from agent.serving.claim_folder import claims_folder, nic_claims_folder
@@ -111,7 +111,6 @@ class Dra:
             boot=self._boot,
             kubelet_dir=kubelet_dir,
             spec_dir=machine.path(config.plumbline.cdi.spec_dir),
-            taint_effect=self._effect,
             metadata=self._tells_metadata,
         )
         self._on_demand = OnDemandGpus(machine, lambda: gpus.state()[0])
@@ -122,6 +121,7 @@ class Dra:
             ClaimStore(nic_claims_folder(machine)),
             offers=NicOffers(self._nic_pool),
             pool=self._nic_pool,
+            taint_effect=lambda: TAINT_EFFECT,
             changed=self._nics_claimed,
         )
         self._with_gpus = nics
@@ -164,6 +164,7 @@ class Dra:
             store,
             offers=GpuOffers(self._gpu_pool),
             pool=self._gpu_pool,
+            taint_effect=self._effect,
             stages=(instances, self._sharing),
             changed=lambda: gpus.claimed(self._gpus.claims.held),
         )

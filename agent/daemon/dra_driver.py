@@ -40,7 +40,6 @@ class Site:
     """The kubelet's own, /var/lib/kubelet."""
     spec_dir: Path
     """Where runtimes look for CDI specifications."""
-    taint_effect: Callable[[], str]
     metadata: Callable[[], bool]
     """Returns whether containers are told about their devices in files."""
 
@@ -82,10 +81,12 @@ class DraDriver:
         *,
         offers: DriverOffers,
         pool: Callable[[], DriverPool | None],
+        taint_effect: Callable[[], str],
         stages: Sequence[Stage] = (),
         changed: Callable[[], None],
     ) -> None:
-        """``pool`` returns what is to be published, None while that is not known.
+        """``pool`` returns what is to be published, None while that is not known, and
+        ``taint_effect`` what becomes of claims for a device that is not well.
 
         ``stages`` are those of a claim before its specification. ``changed`` is told of every
         change of what claims have.
@@ -120,7 +121,7 @@ class DraDriver:
             site.node,
             name,
             offering=self._offering,
-            taint_effect=site.taint_effect,
+            taint_effect=taint_effect,
         )
         self._plugin = DraPlugin(
             name,

@@ -31,6 +31,8 @@ _STANDARD = "resource.kubernetes.io/"
 NIC_DRIVER = "nic.plumbline.dev"
 PORT_DOWN_TAINT = f"{NIC_DRIVER}/port-down"
 ABSENT_TAINT = f"{NIC_DRIVER}/absent"
+TAINT_EFFECT = "NoSchedule"
+"""Whatever GPUs' is: a port that is down for a moment must not end a pod."""
 
 _GONE = "the node no longer has it as an RDMA device"
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from deviceplugin.dra.backend import ClaimBackend
 from deviceplugin.dra.registration import Registration
 from deviceplugin.dra.service import DraService
 from deviceplugin.dra.values import DeviceHealth
-from deviceplugin.endpoint import Endpoint, Servable
+from deviceplugin.endpoint import PRIVATE_PREFIX, Endpoint, Servable
 
 # How often is looked whether the sockets are still there.
 _LOOK_S = 1.0
 # An instance that lives takes a connection at once: the kernel does it for it.
 _PROBE_S = 0.5
 _DIRECTORY_MODE = 0o750
+_PRIVATE = f"{PRIVATE_PREFIX}*"
 
 
 class DraPlugin:
@@ -76,8 +78,8 @@ class DraPlugin:
     async def _open_sockets(self) -> None:
         for path in (self._service_path, self._registry_path):
             path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        _sweep(self._registry_path.parent, f"{self._driver}-*-reg.sock")
-        _sweep(self._service_path.parent, "dra-*.sock")
+        _sweep(self._registry_path.parent, f"{self._driver}-*-reg.sock", _PRIVATE)
+        _sweep(self._service_path.parent, "dra-*.sock", _PRIVATE)
         self._service = service = DraService(self._backend)
         service.tell(self._health)
         registration = Registration(self._driver, self._service_path, self._registered)
@@ -98,9 +100,9 @@ class DraPlugin:
         self._open.clear()
 
 
-def _sweep(folder: Path, pattern: str) -> None:
+def _sweep(folder: Path, *patterns: str) -> None:
     """Remove sockets that instances left that were killed: a kubelet tries them for ever."""
-    for path in folder.glob(pattern):
+    for path in chain.from_iterable(map(folder.glob, patterns)):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(_PROBE_S)
             try:
