@@ -13,6 +13,13 @@ from testbed.cluster import booted
 HERE = Path(__file__).parent
 KUBERNETES = os.environ.get("PLUMBLINE_KUBERNETES", components.DEFAULT_KUBERNETES)
 TIMEOUT_S = 240
+# What tests need, and is off by default before that.
+ON_FROM_1_36 = (
+    "DRAConsumableCapacity",
+    "DRADeviceTaints",
+    "DRAPartitionableDevices",
+    "ResourceHealthStatus",
+)
 
 _TIMINGS = pytest.StashKey()
 _FIGURES = pytest.StashKey()
@@ -37,8 +44,7 @@ def built():
 @pytest.fixture(scope="session")
 def node(built):
     """The booted node, whatever state tests have left it in; for fixtures."""
-    # What a test of pods' health needs, and is off by default before 1.36.
-    gates = {"ResourceHealthStatus": True} if built.minor < 36 else {}
+    gates = dict.fromkeys(ON_FROM_1_36, True) if built.minor < 36 else {}
     began = time.monotonic()
     with booted(built, feature_gates=gates) as cluster:
         cluster.figures[f"boot of the node to Ready, {built.kubernetes}"] = time.monotonic() - began

@@ -124,6 +124,8 @@ def test_instances_that_are_there_are_claimed_by_their_profile(cluster, whole_af
 
 @with_dra(cells=["pair", "quad"])
 def test_cells_are_claimed_as_one_and_never_beside_what_they_are_made_of(cluster, claims):
+    if cluster.components.minor < 35:
+        pytest.skip("counters stand beside their devices before 1.35, and there are no cells")
     devices = {each["name"]: each for each in claims.devices()}
     assert len(devices) == 8 + 4 + 2
     claims.claim("pair", deviceClassName="pair.plumbline.dev")
