@@ -5,7 +5,7 @@ whatever device a claim's name says. ``python -m bench.api_server`` prints its p
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 NODE = "node-1"
 DRIVER = "gpu.nvidia.com"
@@ -25,12 +25,15 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if url.path == "/asked":
             # Not counted itself.
-            self._send(self.server.asked)
+            self._send({"requests": self.server.asked, "watches": self.server.watches})
+            return
+        wanted = parse_qs(url.query)
+        if "watch" in wanted:
+            self.server.watches += 1
+            self._watch(int(wanted["timeoutSeconds"][0]))
             return
         self.server.asked += 1
-        if "watch=true" in url.query:
-            self._hang()
-        elif url.path == _SLICES:
+        if url.path == _SLICES:
             self._send({"metadata": {"resourceVersion": "1"}, "items": self.server.slices})
         elif url.path.startswith(CLAIMS):
             self._send(_claim(url.path.removeprefix(CLAIMS)))
@@ -52,11 +55,13 @@ class Handler(BaseHTTPRequestHandler):
         self.server.slices = [body]
         self._send(body)
 
-    def _hang(self):
+    def _watch(self, for_s):
+        """Nothing changes until the watch ends, which it does when it is to."""
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        threading.Event().wait()
+        threading.Event().wait(for_s)
+        self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, body):
         data = json.dumps(body).encode()
@@ -78,7 +83,7 @@ def _claim(name):
 def main():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.asked, server.slices = 0, []
+    server.asked, server.watches, server.slices = 0, 0, []
     print(server.server_address[1], flush=True)
     server.serve_forever()
 
