@@ -259,9 +259,10 @@ class Node:
 
     def forgive_xids(self) -> None:
         """Take GPUs for mended that an Xid had marked: somebody says so."""
-        if self._health.xids:
-            logs.event("xids_forgiven", gpus=tuple(self._health.xids))
-            self._apply(self._health.forgiven())
+        mended = self._health.forgiven()
+        if gone := self._health.xids.keys() - mended.xids.keys():
+            logs.event("xids_forgiven", gpus=tuple(sorted(gone)))
+            self._apply(mended)
 
     def _place_xids(self) -> None:
         """Mark instances that had an Xid before they were seen: one look after it they are."""
@@ -360,7 +361,7 @@ class Node:
     async def _look(self) -> None:
         # What health was when the look began is merged here with what it has become.
         ready = await self._found()
-        self._health = _merged(self._health, self._looked_from, ready.health)
+        self._health = self._health.after_look(self._looked_from, ready.health)
         await self._account()
         await self._prepared(ready)
         # What changes now, and what did since the look began: the look may not have seen its end.
@@ -473,19 +474,6 @@ def _with_sharing_that_fits(ready: Snapshot, previous: Snapshot | None) -> Snaps
         return ready
     logs.error("config_refused", why="sharing", error=said, doing="keeping the previous sharing")
     return ready.with_config(msgspec.structs.replace(ready.config, sharing=before.sharing))
-
-
-def _merged(now: Health, began: Health, found: Health) -> Health:
-    """Return what is known now, with what a look found that began with less; the look speaks for
-    the driver.
-    """
-    for uuid, reason in found.unhealthy.items():
-        if uuid in found.absent:
-            now = now.gone(uuid, reason)
-        elif uuid not in began.unhealthy:
-            # What was known before may have been forgiven meanwhile.
-            now = now.marked(uuid, reason)
-    return now.with_driver_fault(found.driver_fault)
 
 
 async def first_of(*events: asyncio.Event) -> None:

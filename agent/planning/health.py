@@ -22,6 +22,8 @@ class Health:
     unhealthy: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     xids: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """The Xid of those that are marked because of one."""
+    behind: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What else is wrong with those, for when the Xid is forgiven."""
     absent: frozenset[str] = frozenset()
     """GPUs that left, and have not been back for long enough to be trusted."""
     driver_fault: str | None = None
@@ -39,16 +41,20 @@ class Health:
         """Return the health after an Xid event; an ignored code changes nothing."""
         if xid in ignored:
             return self
-        marked = self.marked(uuid, f"Xid {xid}")
+        marked = self
         if uuid not in self.xids:
-            marked = replace(marked, xids=MappingProxyType({**self.xids, uuid: xid}))
+            marked = replace(
+                self.marked(uuid, _of(xid)), xids=MappingProxyType({**self.xids, uuid: xid})
+            )
         # One that is back and fails again is not forgiven for having left.
         return replace(marked, absent=self.absent - {uuid}) if uuid in self.absent else marked
 
     def marked(self, uuid: str, reason: str) -> Health:
         """Return the health with one device marked; the first reason stands."""
         if uuid in self.unhealthy:
-            return self
+            if not self._is_of_xid(uuid) or reason in {self.unhealthy[uuid], self.behind.get(uuid)}:
+                return self
+            return replace(self, behind=MappingProxyType({uuid: reason, **self.behind}))
         return replace(self, unhealthy=MappingProxyType({**self.unhealthy, uuid: reason}))
 
     def gone(self, uuid: str, reason: str) -> Health:
@@ -65,15 +71,42 @@ class Health:
             self,
             unhealthy=_without(self.unhealthy, well),
             xids=_without(self.xids, well),
+            behind=_without(self.behind, well),
             absent=self.absent - well,
         )
 
     def forgiven(self) -> Health:
         """Return the health without what Xids have marked, but for GPUs that have left."""
-        mended = self.xids.keys() - self.absent
+        mended = {uuid for uuid in self.xids.keys() - self.absent if self._is_of_xid(uuid)}
+        left = {uuid: why for uuid, why in self.behind.items() if uuid in mended}
         return replace(
-            self, unhealthy=_without(self.unhealthy, mended), xids=_without(self.xids, mended)
+            self,
+            unhealthy=MappingProxyType({**_without(self.unhealthy, mended), **left}),
+            xids=_without(self.xids, self.xids.keys() - self.absent),
+            behind=_without(self.behind, mended),
         )
+
+    def after_look(self, began: Health, found: Health) -> Health:
+        """Return the health now, with what a look found that began with less.
+
+        What was known when it began may have been forgiven meanwhile. The look speaks for the
+        driver.
+        """
+        now = self
+        known = {*began.unhealthy.items(), *began.behind.items()}
+        for uuid, reason in (*found.unhealthy.items(), *found.behind.items()):
+            if uuid in found.absent:
+                now = now.gone(uuid, reason)
+            elif (uuid, reason) not in known:
+                now = now.marked(uuid, reason)
+        return now.with_driver_fault(found.driver_fault)
+
+    def _is_of_xid(self, uuid: str) -> bool:
+        return uuid in self.xids and self.unhealthy.get(uuid) == _of(self.xids[uuid])
+
+
+def _of(xid: int) -> str:
+    return f"Xid {xid}"
 
 
 def _without(marks: Mapping[str, T], uuids: Container[str]) -> Mapping[str, T]:

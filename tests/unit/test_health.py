@@ -1,5 +1,7 @@
 """Marks on devices: what comes, what stays, and what goes."""
 
+import pytest
+
 from agent.planning.health import Health
 
 
@@ -49,3 +51,41 @@ def test_what_xids_marked_is_forgiven_and_nothing_else():
     )
     assert well.driver_fault == "silent"
     assert well.back("GPU-3", ()).reason("GPU-3") == "silent"
+
+
+@pytest.mark.parametrize("first", ["xid", "other"])
+def test_what_else_is_wrong_with_a_gpu_stays_when_its_xid_is_forgiven(first):
+    marks = [lambda h: h.after_xid("GPU-1", 79, ()), lambda h: h.marked("GPU-1", "unheard")]
+    ill = Health()
+    for mark in marks if first == "xid" else reversed(marks):
+        ill = mark(mark(ill))
+    assert ill.reason("GPU-1") == ("Xid 79" if first == "xid" else "unheard")
+    assert ill.xids == {"GPU-1": 79}
+
+    well = ill.forgiven()
+
+    assert well.reason("GPU-1") == "unheard"
+    assert not well.xids
+    assert well.forgiven() == well
+    assert well.after_xid("GPU-1", 48, ()).forgiven().reason("GPU-1") == "unheard"
+    back = ill.gone("GPU-1", "lost").back("GPU-1", ())
+    assert back.reason("GPU-1") is None
+    assert not back.behind
+
+
+def test_a_look_that_began_before_brings_nothing_back_that_was_forgiven():
+    began = Health().after_xid("GPU-1", 79, ()).marked("GPU-2", "unheard")
+    found = began.marked("GPU-1", "no answer").marked("GPU-3", "no answer").gone("GPU-4", "lost")
+
+    now = began.forgiven().after_look(began, found)
+
+    assert now.unhealthy == {
+        "GPU-1": "no answer",
+        "GPU-2": "unheard",
+        "GPU-3": "no answer",
+        "GPU-4": "lost",
+    }
+    assert (now.xids, now.absent) == ({}, {"GPU-4"})
+    assert began.forgiven().after_look(began, began).reason("GPU-1") is None
+    silent = found.with_driver_fault("silent")
+    assert now.after_look(began, silent).driver_fault == "silent"
