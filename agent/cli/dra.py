@@ -95,7 +95,7 @@ def claims(
     Asks the agent that runs on this node under plumbline.mode dra, and that the kubelet.
 
     States: completed; started, for one that is being prepared or given back, or could not be;
-    unreadable, for one whose file on the disk is broken, whose devices nobody else gets.
+    unreadable, for one whose file on the disk and its copy are broken: its devices are kept.
 
     Exit codes: 0 done, 1 no agent answers, 2 bad input or the agent serves no claims.
 

@@ -39,10 +39,8 @@ def held_by_claims(node: Machine) -> dict[str, str]:
     from agent.serving.claim_store import ClaimStore, held_uuids  # noqa: PLC0415
 
     claims, faults = ClaimStore(claims_folder(node)).read()
-    if faults:
-        raise HardwareError(
-            f"{'; '.join(map(str, faults))}; nobody knows which GPUs that claim has"
-        )
+    if lost := [each for each in faults if not each.copied]:
+        raise HardwareError(f"{'; '.join(map(str, lost))}; nobody knows which GPUs that claim has")
     return held_uuids(claims)
 
 

@@ -270,10 +270,11 @@ class Dra:
         snapshot, _ = self._state()
         if snapshot is None:
             return None
-        devices = (device for claim in self._nics.claims.known for device in claim.devices)
+        claims = self._nics.claims
+        known = {uuid for claim in claims.known for each in claim.devices for uuid in each.uuids}
         return NicPool(
             snapshot=snapshot,
-            claimed=frozenset(address for device in devices for address in device.uuids),
+            claimed=frozenset(known | claims.held.keys()),
             given=frozenset(self._with_gpus.given() if self._with_gpus else ()),
         )
 

@@ -28,6 +28,15 @@ def write_down(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
 
 
+def write_passing(path: Path, content: bytes) -> None:
+    """Make a file hold these bytes, whole, until the node is started anew. Raises HardwareError."""
+    with _explained(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        scratch = path.with_name(path.name + _SCRATCH)
+        scratch.write_bytes(content)
+        scratch.replace(path)
+
+
 def forget(path: Path) -> None:
     """Remove a file. Raises HardwareError."""
     with _explained(path):

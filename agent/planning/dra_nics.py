@@ -129,6 +129,12 @@ def nic_name(address: str) -> str:
     return "nic-" + re.sub(r"[^a-z0-9]", "-", address.lower())
 
 
+def nic_address(name: str) -> str | None:
+    """Return the PCI address of a function by its name in the pool; None for another name."""
+    found = re.fullmatch(r"nic-([0-9a-f]+)-([0-9a-f]{2})-([0-9a-f]{2})-([0-7])", name)
+    return None if found is None else "{}:{}:{}.{}".format(*found.groups())
+
+
 def _ordered(nics: Iterable[Nic], snapshot: Snapshot) -> list[Nic]:
     """Return functions by rail and address; the second of a wire after the first of every one.
 

@@ -64,12 +64,7 @@ class ClaimMetadata:
             file = {inside: str(self._path(claim.uid, each.request))}
             devices.append(msgspec.structs.replace(each, files=file))
         claim = msgspec.structs.replace(claim, devices=tuple(devices))
-        try:
-            await self._write(claim)
-        except BaseException:
-            # The claim does not say yet that it has files.
-            await self.forget(claim.uid)
-            raise
+        await self._write(claim)
         return claim
 
     async def renew(self, claim: StoredClaim) -> None:
@@ -79,9 +74,8 @@ class ClaimMetadata:
             await self._write(claim)
 
     async def release(self, claim: StoredClaim) -> None:
-        """Remove the files of a claim."""
-        if any(each.files for each in claim.devices):
-            await self.forget(claim.uid)
+        """Remove the files of a claim, also where it does not say yet that it has any."""
+        await self.forget(claim.uid)
 
     async def forget(self, uid: str) -> None:
         """Remove the files of a claim of which nothing else is known. Raises HardwareError."""
@@ -142,7 +136,10 @@ def _write_all(contents: Mapping[Path, bytes]) -> None:
 
 def _remove(folder: Path) -> None:
     try:
-        shutil.rmtree(folder)
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
     except FileNotFoundError:
         return
     except OSError as error:

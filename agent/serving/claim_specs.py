@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.model.errors import HardwareError
 from agent.partition.written import forget, read_file
 from agent.planning import cdi
 from agent.serving.cdi_files import write_passing_file
@@ -101,15 +102,15 @@ class ClaimSpecs:
 
 def devices_given(folder: Path, driver: str, uid: str) -> frozenset[str]:
     """Return what a claim was given, as its specification in a folder says: names of devices,
-    each with its share; none where there is no specification.
+    each with its share; none where there is no specification that can be read.
 
-    Blocking; raises HardwareError.
+    Blocking.
     """
-    content = read_file(_path(folder, driver, uid))
     try:
+        content = read_file(_path(folder, driver, uid))
         devices = [] if content is None else json.loads(content)["devices"]
         return frozenset(str(each["name"]).removeprefix(f"{uid}-") for each in devices)
-    except (ValueError, KeyError, TypeError):
+    except (HardwareError, ValueError, KeyError, TypeError):
         return frozenset()
 
 

@@ -1,7 +1,8 @@
 """Claims on disk: what is prepared, and what was being prepared when a process died.
 
-One file for each claim, whole or not there, with a checksum. Every entry holds the UUIDs of its
-GPUs: names and numbers may mean other GPUs later. Blocking: call it from a worker thread.
+One file for each claim, whole or not there, with a checksum, and a copy of it for when it cannot be
+read. Every entry holds the UUIDs of its GPUs: names and numbers may mean other GPUs later.
+Blocking: call it from a worker thread.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Literal
 
 import msgspec
 
-from agent.model.errors import HardwareError
-from agent.partition.written import forget, read_file, read_files, write_down
+from agent.model.errors import ClaimError, HardwareError
+from agent.partition.written import forget, read_file, read_files, write_down, write_passing
 from agent.planning.claim_usage import Usage
 
 _VERSION = 2
@@ -101,6 +102,8 @@ class UnreadableFile:
     uid: str
     path: str
     reason: str
+    copied: bool
+    """Whether its copy says what it said: the claim is known."""
 
     def __str__(self) -> str:
         """Say what is wrong."""
@@ -119,6 +122,8 @@ class ClaimStore:
     def __init__(self, folder: Path) -> None:
         """Remember the folder; it is made when there is something to write."""
         self._folder = folder
+        # Beside it, as what is in it is taken for a claim each.
+        self._copies = folder.with_name(f"{folder.name}-copies")
 
     def read(self) -> tuple[tuple[StoredClaim, ...], tuple[UnreadableFile, ...]]:
         """Return the claims, and the files that cannot be read.
@@ -127,14 +132,25 @@ class ClaimStore:
         """
         claims, faults = [], []
         for name, content in read_files(self._folder).items():
+            uid = name.removesuffix(_SUFFIX)
             try:
-                claims.append(_decoded(content))
+                claims.append(_decoded(content, uid))
             except (msgspec.DecodeError, ValueError) as error:
-                uid = name.removesuffix(_SUFFIX)
-                faults.append(
-                    UnreadableFile(uid=uid, path=str(self._folder / name), reason=str(error))
+                copied = self._copied(uid)
+                fault = UnreadableFile(
+                    uid=uid,
+                    path=str(self._folder / name),
+                    reason=str(error),
+                    copied=copied is not None,
                 )
+                claims += [] if copied is None else [copied]
+                faults.append(fault)
         return tuple(claims), tuple(faults)
+
+    def sweep(self) -> None:
+        """Remove copies of what somebody has removed. Raises HardwareError."""
+        for name in read_files(self._copies).keys() - read_files(self._folder).keys():
+            forget(self._copies / name)
 
     def known(self) -> frozenset[str]:
         """Return the UIDs of what is written down, readable or not. Raises HardwareError."""
@@ -147,31 +163,52 @@ class ClaimStore:
         """
         content = read_file(self._path(uid))
         try:
-            return None if content is None else _decoded(content)
+            return None if content is None else _decoded(content, uid)
         except (msgspec.DecodeError, ValueError):
-            return None
+            return self._copied(uid)
 
     def write(self, claim: StoredClaim) -> None:
         """Write a claim down, on the disk. Raises HardwareError."""
         body = msgspec.json.encode(claim)
         file = _File(version=_VERSION, checksum=zlib.crc32(body), claim=msgspec.Raw(body))
-        write_down(self._path(claim.uid), msgspec.json.encode(file))
+        content = msgspec.json.encode(file)
+        write_down(self._path(claim.uid), content)
+        # Whatever comes between the two, one of them is whole; and of what a power failure leaves
+        # of the copy, no pod uses anything any more.
+        write_passing(self._copies / self._path(claim.uid).name, content)
 
     def remove(self, uid: str) -> None:
         """Forget a claim. Raises HardwareError."""
-        forget(self._path(uid))
+        path = self._path(uid)
+        forget(self._copies / path.name)
+        forget(path)
+
+    def _copied(self, uid: str) -> StoredClaim | None:
+        try:
+            content = read_file(self._copies / f"{uid}{_SUFFIX}")
+            return None if content is None else _decoded(content, uid)
+        except (HardwareError, msgspec.DecodeError, ValueError):
+            return None
 
     def _path(self, uid: str) -> Path:
-        if not uid or "/" in uid or uid.startswith("."):
-            raise HardwareError(f"{uid!r} is no UID of a claim")
-        return self._folder / f"{uid}{_SUFFIX}"
+        return self._folder / f"{checked_uid(uid)}{_SUFFIX}"
 
 
-def _decoded(content: bytes) -> StoredClaim:
+def checked_uid(uid: str) -> str:
+    """Return a claim's UID, which files are named after. Raises ClaimError for no such thing."""
+    if not uid or "/" in uid or uid.startswith("."):
+        raise ClaimError(f"{uid!r} is no UID of a claim")
+    return uid
+
+
+def _decoded(content: bytes, uid: str) -> StoredClaim:
     file = msgspec.json.decode(content, type=_File)
     if file.version != _VERSION:
         raise ValueError(f"version {file.version} is another program's")
     body = bytes(file.claim)
     if zlib.crc32(body) != file.checksum:
         raise ValueError("its checksum is wrong")
-    return msgspec.json.decode(body, type=StoredClaim)
+    claim = msgspec.json.decode(body, type=StoredClaim)
+    if claim.uid != uid:
+        raise ValueError(f"it is about the claim {claim.uid}")
+    return claim

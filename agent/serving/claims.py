@@ -21,10 +21,17 @@ from agent.planning.dra_devices import Subject
 from agent.serving.claim_conflicts import conflict
 from agent.serving.claim_specs import claim_device
 from agent.serving.claim_stages import FileStage, Stage
-from agent.serving.claim_store import ClaimStore, StoredClaim, held_uuids
+from agent.serving.claim_store import (
+    ClaimStore,
+    StoredClaim,
+    UnreadableFile,
+    checked_uid,
+    held_uuids,
+)
 from agent.serving.claim_subjects import stored_device, subject_of
 from agent.serving.unreadable_claims import (
     UnreadableClaim,
+    as_claim,
     held_unreadably,
     taken_unreadably,
 )
@@ -115,24 +122,41 @@ class Claims:
         """
         found, faults = await self._in_thread(self._store.read)
         for fault in faults:
-            given = [await files.given(fault.uid) for files in self._files]
-            devices = frozenset[str]().union(*given)
-            self._unreadable[fault.uid] = UnreadableClaim(file=fault, devices=devices)
-            logs.error(
-                "claim_unreadable",
-                error=fault,
-                devices=tuple(sorted(devices)),
-                doing="keeping what it has from others until it is given back",
-            )
+            await self._note_unreadable(fault)
         self._claims = {claim.uid: claim for claim in found}
-        # What is not written down was given to nobody.
-        known_uids = await self._in_thread(self._store.known)
-        for files in self._files:
-            await files.sweep(known_uids)
+        await self._tidy()
         for claim in found:
             if claim.state == "started":
                 await self._undo(claim)
         logs.event("claims_loaded", prepared=len(self._claims))
+
+    async def _tidy(self) -> None:
+        """Bring files into line with what is known, as far as the disk allows it."""
+        try:
+            for claim in tuple(self._claims.values()):
+                # Its copy may be of an earlier state, or be all that there is.
+                await self._in_thread(self._store.write, claim)
+            await self._in_thread(self._store.sweep)
+            # What is not written down was given to nobody.
+            known = await self._in_thread(self._store.known)
+            for files in self._files:
+                await files.sweep(known)
+        except PlumblineError as error:
+            logs.error("claims_not_tidied", reason=error, doing="going on with what is known")
+
+    async def _note_unreadable(self, fault: UnreadableFile) -> None:
+        if fault.copied:
+            logs.warning("claim_restored", error=fault, doing="going by its copy")
+            return
+        given = [await files.given(fault.uid) for files in self._files]
+        devices = frozenset[str]().union(*given)
+        self._unreadable[fault.uid] = UnreadableClaim(file=fault, devices=devices)
+        logs.error(
+            "claim_unreadable",
+            error=fault,
+            devices=tuple(sorted(devices)),
+            doing="keeping what it has from others until it is given back",
+        )
 
     @property
     def held(self) -> Mapping[str, str]:
@@ -192,6 +216,7 @@ class Claims:
         self, claim: ClaimRef, act: Callable[[ClaimRef], Awaitable[T]]
     ) -> T | Refused:
         try:
+            checked_uid(claim.uid)
             return await act(claim)
         except PlumblineError as error:
             logs.error("claim_refused", claim=str(claim), uid=claim.uid, reason=error)
@@ -209,6 +234,13 @@ class Claims:
             for files in self._files:
                 await files.renew(known)
             return self._answer(known)
+        lost = self._unreadable.get(ref.uid)
+        if lost is not None and lost.devices:
+            # A try that failed would take with it what a container has.
+            raise ClaimError(
+                f"what it was given before cannot be read ({lost.file}); delete its pod, so that it"
+                " is given back, and create it again"
+            )
         document = await self._fetched(ref)
         claim = read_claim(document, uid=ref.uid, driver=self._home.driver, pool=self._home.pool)
         if not claim.results:
@@ -263,13 +295,14 @@ class Claims:
 
     async def _unprepare(self, ref: ClaimRef) -> Released:
         known = self._claims.get(ref.uid)
-        if known is None:
-            # The file of one that could not be read goes as well.
+        lost = self._unreadable.get(ref.uid)
+        if lost is not None:
+            await self._release(as_claim(lost, {}))
+            logs.event("claim_released", claim=str(ref), uid=ref.uid)
+        elif known is None:
             for files in self._files:
                 await files.forget(ref.uid)
             await self._in_thread(self._store.remove, ref.uid)
-            if self._unreadable.pop(ref.uid, None) is not None:
-                self._note_change()
         else:
             await self._release(known)
             logs.event("claim_released", claim=str(ref), uid=ref.uid)
@@ -294,6 +327,7 @@ class Claims:
             await stage.release(claim)
         await self._in_thread(self._store.remove, claim.uid)
         self._claims.pop(claim.uid, None)
+        self._unreadable.pop(claim.uid, None)
         self._note_change()
 
     async def _begun_when_free(self, claim: AllocatedClaim) -> StoredClaim:
@@ -342,8 +376,7 @@ class Claims:
             if (lost := taken_unreadably(device, unreadable, subjects)) is not None:
                 raise _TakenError(
                     f"{result.device} is claimed already, and the claim's file cannot be read"
-                    f" ({lost.file}); it is free when the claim's pod has ended, or, if you know"
-                    " that it has, when the file is removed and the agent started again"
+                    f" ({lost.file}); it is free when the claim's pod has ended"
                 )
             if not result.admin and (fault := self._offers.fault(subject, result)) is not None:
                 raise ClaimError(f"{result.device}: {fault}")

@@ -16,10 +16,16 @@ from agent.telemetry import logs
 def left_claims(machine: Machine, spec_dir: Path) -> dict[str, str]:
     """Return whose devices are, by UUID: of claims for GPUs. Blocking; raises HardwareError."""
     claims, faults = ClaimStore(claims_folder(machine)).read()
-    for fault in faults:
-        logs.error("claim_unreadable", error=fault, doing="holding what it was given")
     lost = [
         UnreadableClaim(file=each, devices=devices_given(spec_dir, DRIVER, each.uid))
         for each in faults
+        if not each.copied
     ]
+    for each in lost:
+        logs.error(
+            "claim_unreadable",
+            error=each.file,
+            devices=tuple(sorted(each.devices)),
+            doing="holding what it was given",
+        )
     return held_unreadably(lost) | held_uuids(claims)

@@ -1,20 +1,26 @@
-"""Claims whose files cannot be read: what they have is kept from others all the same. Pure.
+"""Claims of which nobody can read what they have: it is kept from others all the same. Pure.
 
-What that is their CDI specifications still say, by the names of devices.
+What that is their CDI specifications still say, by the names of devices. Only that much is known:
+shares and what an administrator looks at count as if they had the device.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.planning.claims import Result
 from agent.planning.dra_devices import Subject
+from agent.planning.dra_nics import nic_address
 from agent.serving.claim_conflicts import conflict
 from agent.serving.claim_store import StoredClaim, StoredDevice, UnreadableFile
 from agent.serving.claim_subjects import stored_device
 
-_UUID_PREFIXES = ("gpu-", "mig-")
+# A GPU's name, or one that begins with it (a share, an instance that was made for the claim), or
+# that of an instance that somebody else made.
+_HEX = "[0-9a-f]"
+_NAME = re.compile(rf"(gpu|mig)-({_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,51 +29,56 @@ class UnreadableClaim:
 
     file: UnreadableFile
     devices: frozenset[str] = frozenset()
-    """Names of what its containers were given; none when no container can have it any more."""
+    """Names of what its containers were given, each with its share; none when no container can
+    have anything any more.
+    """
 
 
 def taken_unreadably(
     device: StoredDevice, claims: Iterable[UnreadableClaim], subjects: Mapping[str, Subject]
 ) -> UnreadableClaim | None:
-    """Return a claim that may have what a device would take; None where it can be given."""
-    return next((each for each in claims if _excludes(each, device, subjects)), None)
+    """Return a claim that may have what a device would take; None where it can be given.
+
+    ``subjects`` are what the names of devices stand for.
+    """
+    return next(
+        (each for each in claims if conflict(device, (as_claim(each, subjects),)) is not None), None
+    )
 
 
 def held_unreadably(claims: Iterable[UnreadableClaim]) -> dict[str, str]:
     """Return what claims have, as far as names of devices say it: whose it is, by UUID."""
     return {
-        name[:4].upper() + name[4:]: f"a claim whose file cannot be read ({claim.file.path})"
+        uuid: f"a claim whose file cannot be read ({claim.file.path})"
         for claim in claims
-        for name in claim.devices
-        if name.startswith(_UUID_PREFIXES)
+        for device in as_claim(claim, {}).devices
+        for uuid in device.uuids
     }
 
 
-def _excludes(
-    claim: UnreadableClaim, device: StoredDevice, subjects: Mapping[str, Subject]
-) -> bool:
-    stored = StoredClaim(
+def as_claim(claim: UnreadableClaim, subjects: Mapping[str, Subject]) -> StoredClaim:
+    """Return a claim with what it may have of what there is."""
+    found = (_device(name, subjects) for name in sorted(claim.devices))
+    return StoredClaim(
         namespace="",
         name="",
         uid=claim.file.uid,
         state="completed",
         boot="",
-        devices=tuple(
-            stored_device(_as_result(name), subjects[name])
-            for each in claim.devices
-            if (name := _named(each, subjects)) is not None
-        ),
+        devices=tuple(each for each in found if each is not None),
     )
-    return conflict(device, (stored,)) is not None
 
 
-def _named(given: str, subjects: Mapping[str, Subject]) -> str | None:
-    """Return which device it is: a share bears the device's name, and more."""
-    if given in subjects:
-        return given
-    longer = (name for name in subjects if given.startswith(f"{name}-"))
-    return max(longer, key=len, default=None)
-
-
-def _as_result(device: str) -> Result:
-    return Result(request="", subrequest=None, pool="", device=device, admin=False, share_id=None)
+def _device(name: str, subjects: Mapping[str, Subject]) -> StoredDevice | None:
+    if (named := _NAME.match(name)) is not None:
+        uuid = f"{named[1].upper()}-{named[2]}"
+        gpus = (uuid,) if named[1] == "gpu" else ()
+        return StoredDevice(request="", pool="", device=name, gpus=gpus, uuids=(uuid,))
+    if (address := nic_address(name)) is not None:
+        return StoredDevice(request="", pool="", device=name, uuids=(address,))
+    if name in subjects:
+        result = Result(
+            request="", subrequest=None, pool="", device=name, admin=False, share_id=None
+        )
+        return stored_device(result, subjects[name])
+    return None

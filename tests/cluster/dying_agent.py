@@ -14,6 +14,7 @@ KILLED = 9
 # What a claim needs on the disk and of the driver, in whichever order it comes to it.
 STEPS = (
     (claim_store, "write_down"),
+    (claim_store, "write_passing"),
     (claim_store, "forget"),
     (cdi_files, "_write"),
     (journal.Journal, "begin"),

@@ -70,7 +70,7 @@ def test_killed_while_preparing(cluster, whole_afterwards, claims, dying, number
     (shapes,) = instances(cluster).values()
     assert shapes == ["3g.40gb"]
     assert len(pod.inside().gpus) == 1
-    assert len(left_over(cluster)) == 2
+    assert len(left_over(cluster)) == 3
     assert killed or number not in SOME["prepare"]
     pod.delete()
     wait_nothing_left(cluster)

@@ -45,7 +45,7 @@ def left_over(cluster):
     folder = cluster.machine.folder
     return sorted(
         path.name
-        for pattern in ("var/lib/plumbline/*claims/*", "var/run/cdi/*claim_*")
+        for pattern in ("var/lib/plumbline/*claims*/*", "var/run/cdi/*claim_*")
         for path in folder.glob(pattern)
     )
 

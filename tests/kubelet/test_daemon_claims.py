@@ -46,6 +46,7 @@ async def test_a_claim_whose_file_is_broken_is_shown_as_that():
         await it.node.stop(first)
         broken = it.node.machine / "var/lib/plumbline/claims/u0.json"
         broken.write_bytes(b"")
+        (it.node.machine / "var/lib/plumbline/claims-copies/u0.json").unlink()
         await it.start()
         await it.register(GPUS)
 

@@ -144,7 +144,7 @@ def left_over(machine, folder):
         "journals": len([*journal_folder(machine).glob("*.journal")]),
         "files": sorted(
             each.name
-            for name in ("claims", "cdi", "metadata")
+            for name in ("claims", "claims-copies", "cdi", "metadata")
             for each in (folder / name).glob("*")
         ),
     }
@@ -157,6 +157,7 @@ def prepares_again(_number):
 
 STEPS = [
     (claim_store, "write_down"),
+    (claim_store, "write_passing"),
     (claim_store, "forget"),
     (cdi_files, "_write"),
     (journal.Journal, "begin"),

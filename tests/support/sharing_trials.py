@@ -68,7 +68,11 @@ def left_over(machine, folder):
         for name in ("claim-mps", "claim-time-slices")
         for each in (machine.root / "var/lib/plumbline" / name).glob("*")
     )
-    files = (each.name for name in ("claims", "cdi") for each in (folder / name).glob("*"))
+    files = (
+        each.name
+        for name in ("claims", "claims-copies", "cdi")
+        for each in (folder / name).glob("*")
+    )
     return {
         "slices": len(mps.slices(node)),
         "exclusive": mps.compute_modes(node).count("exclusive-process"),

@@ -8,6 +8,7 @@ import pytest
 from builders import gpu
 from claim_bench import GPU_DRIVER, GpuClaimBench, idle_node, result
 
+from agent.model.errors import HardwareError
 from agent.planning.dra_devices import Version
 from agent.serving.claim_metadata import ClaimMetadata
 
@@ -172,3 +173,24 @@ async def test_without_the_setting_there_are_no_files(bench):
 
     assert bench.written == []
     assert "mounts" not in bench.edits("u1")["u1-gpu-0"]
+
+
+async def test_what_is_in_the_way_of_files_is_no_obstacle_to_serving(bench):
+    (bench.folder / "metadata").mkdir()
+    (bench.folder / "metadata/stray").write_text("x")
+
+    await bench.claims.load()
+
+    assert list((bench.folder / "metadata").iterdir()) == []
+
+
+async def test_files_of_a_claim_that_failed_afterwards_are_removed(bench, monkeypatch):
+    def write(_claim):
+        assert bench.written
+        raise HardwareError("no space left on device")
+
+    monkeypatch.setattr(bench.store, "write", write)
+
+    assert "no space" in await bench.refused(bench.ref("u1", result("gpu-0")))
+
+    assert bench.written == []
