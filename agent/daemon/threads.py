@@ -24,7 +24,7 @@ class _Worker:
         threading.Thread(target=self._run, name="blocking-calls", daemon=True).start()
 
     def make(self, call: Callable[[], None]) -> None:
-        """Make a call, which raises nothing, and say nothing of when."""
+        """Make a call, which raises nothing; do not wait for it."""
         self._calls.put(call)
 
     def _run(self) -> None:

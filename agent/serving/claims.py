@@ -295,11 +295,9 @@ class Claims:
 
     async def _unprepare(self, ref: ClaimRef) -> Released:
         known = self._claims.get(ref.uid)
-        lost = self._unreadable.get(ref.uid)
-        if lost is not None:
-            await self._release(as_claim(lost, {}))
-            logs.event("claim_released", claim=str(ref), uid=ref.uid)
-        elif known is None:
+        if known is None and (lost := self._unreadable.get(ref.uid)) is not None:
+            known = as_claim(lost, {})
+        if known is None:
             for files in self._files:
                 await files.forget(ref.uid)
             await self._in_thread(self._store.remove, ref.uid)

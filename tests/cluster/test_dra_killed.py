@@ -24,7 +24,9 @@ POINTS = ALL if os.environ.get("PLUMBLINE_KILL_POINTS") == "all" else SOME
 def dying(tmp_path_factory):
     """An agent that ends where it is told to."""
     folder = versions.make(tmp_path_factory.mktemp("dying"), "9.8.6")
-    shutil.copy(Path(__file__).with_name("dying_agent.py"), folder)
+    here = Path(__file__).parent
+    for program in (here / "dying_agent.py", here.parent / "support/dying.py"):
+        shutil.copy(program, folder)
     with (folder / "agent/cli/main.py").open("a") as program:
         program.write("\n\nimport dying_agent\n")
     return folder

@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from dying import die_at
+
 from agent.config.own import ClaimedMig, Dra, Plumbline, ServingMode
 from agent.config.schema import Config
 from agent.daemon.on_demand import InstanceMaker, read_on_demand
@@ -20,14 +22,12 @@ from agent.ledger.ledger import Ledger
 from agent.model.errors import PlumblineError
 from agent.model.machine import Machine
 from agent.model.mig import InstancePlace, MigPlacement
-from agent.partition import execute, journal, verbs
 from agent.partition.change import journal_folder
 from agent.partition.one_instance import make_instance
 from agent.planning.dra_devices import NewInstance
 from agent.planning.health import Health
 from agent.planning.pool import Claimed, GpuPool
 from agent.planning.snapshot import build_snapshot
-from agent.serving import cdi_files, claim_store
 from agent.serving.claim_instances import ClaimInstances
 from agent.serving.claim_metadata import ClaimMetadata
 from agent.serving.claim_specs import ClaimSpecs
@@ -153,35 +153,6 @@ def left_over(machine, folder):
 def prepares_again(_number):
     """After which steps the agent that takes over has the claim to prepare; it costs time."""
     return True
-
-
-STEPS = [
-    (claim_store, "write_down"),
-    (claim_store, "write_passing"),
-    (claim_store, "forget"),
-    (cdi_files, "_write"),
-    (journal.Journal, "begin"),
-    (journal.Journal, "end"),
-    (verbs.Hands, "execute"),
-]
-
-
-def die_at(number):
-    """Have this process end before the step of a number; return how many steps there were."""
-    count = [0]
-
-    def stepping(call):
-        def step(*args, **kwargs):
-            count[0] += 1
-            if count[0] == number:
-                os._exit(9)
-            return call(*args, **kwargs)
-
-        return step
-
-    for owner, name in STEPS:
-        setattr(owner, name, stepping(getattr(owner, name)))
-    execute.Journal = journal.Journal
 
 
 def in_child(act):

@@ -7,6 +7,7 @@ import os
 from types import SimpleNamespace
 
 import claim_trials
+import dying
 import mps_node as mps
 from claim_trials import DRIVER, POOL
 
@@ -84,7 +85,7 @@ def left_over(machine, folder):
 claim_trials.Agent = SharingAgent
 claim_trials.left_over = left_over
 claim_trials.prepares_again = lambda number: number % 4 == 0
-claim_trials.STEPS += [
+dying.STEPS += [
     (mps_sets, "write_down"),
     (mps_sets, "forget"),
     (mps_sets, "set_compute_mode"),

@@ -8,6 +8,7 @@ import pytest
 from builders import gpu
 from claim_bench import POOL, GpuClaimBench, idle_node, result
 
+from agent.model.errors import HardwareError
 from agent.model.machine import Machine
 from agent.serving import claims
 from agent.serving.claim_folder import claims_folder
@@ -31,6 +32,26 @@ def break_file(bench, uid, content=b"", *, copy=True):
     (bench.folder / f"claims/{uid}.json").write_bytes(content)
     if copy:
         shutil.rmtree(bench.folder / "claims-copies")
+
+
+class MachineStage:
+    """A Stage that remembers for which devices something was undone."""
+
+    def __init__(self):
+        self.released = []
+
+    def acts(self, _claim, _document):
+        return False
+
+    async def prepare(self, claim, _document):
+        return claim
+
+    async def release(self, claim):
+        self.released += [uuid for each in claim.devices for uuid in each.uuids]
+
+
+def fails(_what):
+    raise HardwareError("no space left on device")
 
 
 async def restart(bench):
@@ -131,6 +152,32 @@ async def test_after_a_reboot_no_container_has_anything_and_the_claim_is_prepare
 
     assert bench.claims.unreadable == ()
     assert bench.claims.held == {UUIDS[1]: "default/c-u1"}
+
+
+async def test_what_was_begun_for_a_claim_that_nobody_could_read_is_undone_with_it(
+    bench, monkeypatch
+):
+    ref = bench.ref("u1", result(NAMES[1]))
+    await bench.prepared(ref)
+    break_file(bench, "u1")
+    shutil.rmtree(bench.folder / "cdi")
+    machine = MachineStage()
+    bench.stages = lambda: (machine,)
+    await restart(bench)
+    # A try that fails, and cannot be undone.
+    with monkeypatch.context() as patch:
+        for name in ("write", "remove"):
+            patch.setattr(bench.store, name, fails)
+        assert isinstance(await bench.prepare(ref), Refused)
+    assert [each.state for each in bench.claims.known] == ["started"]
+
+    machine.released.clear()
+
+    await bench.unprepare("u1")
+
+    assert machine.released == [UUIDS[1]]
+    assert bench.claims.known == ()
+    assert bench.claims.held == {}
 
 
 @pytest.mark.parametrize(

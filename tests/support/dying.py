@@ -1,0 +1,38 @@
+"""Has a process end without a word before a step of its work for a claim."""
+
+import os
+
+from agent.partition import execute, journal, verbs
+from agent.serving import cdi_files, claim_store
+
+KILLED = 9
+# What a claim needs on the disk and of the driver, in whichever order it comes to it.
+STEPS = [
+    (claim_store, "write_down"),
+    (claim_store, "write_passing"),
+    (claim_store, "forget"),
+    (cdi_files, "_write"),
+    (journal.Journal, "begin"),
+    (journal.Journal, "end"),
+    (verbs.Hands, "execute"),
+]
+
+
+def die_at(number, *, counts=lambda: True):
+    """End this process before the step of a number, of those made while ``counts`` says so."""
+    done = 0
+
+    def counted(call):
+        def step(*args, **kwargs):
+            nonlocal done
+            if counts():
+                done += 1
+                if done == number:
+                    os._exit(KILLED)
+            return call(*args, **kwargs)
+
+        return step
+
+    for owner, name in STEPS:
+        setattr(owner, name, counted(getattr(owner, name)))
+    execute.Journal = journal.Journal
