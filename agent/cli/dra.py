@@ -92,7 +92,7 @@ def claims(
 ) -> None:
     """Show which claims are prepared on this node, for which pods, and which devices they have.
 
-    Asks the agent that runs on this node under plumbline.mode dra, and that the kubelet.
+    Asks the agent that runs on this node under plumbline.mode dra, which asks the kubelet for pods.
 
     States: completed; started, for one that is being prepared or given back, or could not be;
     unreadable, for one whose file on the disk and its copy are broken: its devices are kept.
