@@ -8,21 +8,20 @@ jobs before it got: contenders meet the same starts and ends, with the same numb
 """
 
 import heapq
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MIX = {1: 0.5, 2: 0.25, 4: 0.2, 8: 0.05}
 LOAD = 0.5  # about half of the jobs then have to wait
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Struct, frozen=True, dict=True):
     size: int
     arrives: float
     lasts: float
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(Struct, frozen=True, dict=True):
     """A job starts, the ``number``th; before it, those of these numbers have ended."""
 
     number: int

@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pynvml
+from msgspec.structs import replace
 
 from agent.discovery.library import Session, simulated_machine
 from agent.discovery.mig_gpus import read_mig_gpus

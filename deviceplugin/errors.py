@@ -14,8 +14,9 @@ A kubelet that is absent, slow or refusing is no error here: it is waited for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 
 class DevicePluginError(Exception):
@@ -42,8 +43,7 @@ class SocketPathTooLong(DevicePluginError):
     """The path of a socket does not fit into a unix socket address (107 bytes on Linux)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Struct, frozen=True, kw_only=True):
     """The process that holds a directory, as it described itself."""
 
     pid: int

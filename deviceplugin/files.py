@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileIdentity:
+
+class FileIdentity(Struct, frozen=True, kw_only=True):
     """What distinguishes one file from another that later takes its path.
 
     Inode numbers are reused at once on some file systems, so the time of the last write is

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
+from msgspec import Struct
 
 from deviceplugin import rpc
 from deviceplugin._generated import podresources_v1_pb2 as api
@@ -15,8 +15,7 @@ from deviceplugin.errors import PodResourcesUnreachable
 _TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class Holding(Struct, frozen=True, kw_only=True):
     """One device that a container holds."""
 
     resource: str
@@ -26,8 +25,7 @@ class Holding:
     container: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimHolding:
+class ClaimHolding(Struct, frozen=True, kw_only=True):
     """One ResourceClaim of which a container uses devices."""
 
     namespace: str
@@ -35,8 +33,7 @@ class ClaimHolding:
     pod: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holdings:
+class Holdings(Struct, frozen=True, kw_only=True):
     """The kubelet's whole answer."""
 
     pods: frozenset[str]

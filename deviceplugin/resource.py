@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from deviceplugin.backend import Backend
 from deviceplugin.delays import Delays, Timing
@@ -22,8 +23,7 @@ from deviceplugin.values import Device
 _RETIRING_AT_MOST = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What every resource of one directory shares."""
 
     kubelet_socket: Path

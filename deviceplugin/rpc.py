@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from urllib.parse import quote
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
+from msgspec import Struct
 
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as plugin_api
 from deviceplugin._generated import podresources_v1_pb2 as resources_api
@@ -22,8 +22,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Q, A]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rpc(Generic[Q, A]):
+class Rpc(Struct, Generic[Q, A], frozen=True, kw_only=True):
     """One method of a service."""
 
     service: str

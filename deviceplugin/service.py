@@ -8,10 +8,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from msgspec import Struct
 
 from deviceplugin import preference, rpc, wire
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
@@ -27,8 +27,7 @@ _EIGHT_HEX_DIGITS = 0xFFFF_FFFF
 _op_numbers = itertools.count(int.from_bytes(os.urandom(4), "big"))
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Stream:
+class Stream(Struct, eq=False, kw_only=True):
     """One open ListAndWatch call."""
 
     kubelet: FileIdentity | None

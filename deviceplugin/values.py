@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(Struct, frozen=True, kw_only=True):
     """One allocatable device of a resource."""
 
     id: str
@@ -16,8 +16,7 @@ class Device:
     """NUMA nodes the kubelet may align to; empty means no preference."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Struct, frozen=True, kw_only=True):
     """A host path mounted into a container."""
 
     container_path: str
@@ -25,8 +24,7 @@ class Mount:
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceNode:
+class DeviceNode(Struct, frozen=True, kw_only=True):
     """A device node passed into a container, past the runtime's device cgroup."""
 
     container_path: str
@@ -35,8 +33,7 @@ class DeviceNode:
     """Any of ``r``, ``w`` and ``m`` (mknod), as in ``rw``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerAllocation:
+class ContainerAllocation(Struct, frozen=True, kw_only=True):
     """What the runtime must do for one container that was given devices."""
 
     envs: Mapping[str, str] = field(default_factory=dict)
@@ -47,8 +44,7 @@ class ContainerAllocation:
     """Fully qualified CDI names, ``vendor.com/class=name``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreferenceRequest:
+class PreferenceRequest(Struct, frozen=True, kw_only=True):
     """Which ``size`` devices of ``available`` would be best, ``must_include`` among them.
 
     Both lists arrive sorted: the kubelet sends them in random order, and an answer must not

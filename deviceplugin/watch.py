@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncinotify
 from asyncinotify import Inotify, Mask
+from msgspec import Struct
 
 from deviceplugin.files import inode
 
@@ -27,8 +27,7 @@ _ENDS = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED
 _BLIND_POLL_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Armed:
+class _Armed(Struct, frozen=True, kw_only=True):
     path: Path
     inode: tuple[int, int]
     watch: asyncinotify.Watch

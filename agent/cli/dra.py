@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
+from msgspec.structs import replace
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -162,12 +162,10 @@ def _config(file: Path | None, *, nics: bool) -> Config:
     config = resolve(words, {}).config
     plumbline = config.plumbline
     if plumbline.mode is ServingMode.DEVICE_PLUGIN:
-        plumbline = msgspec.structs.replace(plumbline, mode=ServingMode.DRA)
+        plumbline = replace(plumbline, mode=ServingMode.DRA)
     if nics:
-        plumbline = msgspec.structs.replace(
-            plumbline, dra=msgspec.structs.replace(plumbline.dra, nics=True)
-        )
-    return msgspec.structs.replace(config, plumbline=plumbline)
+        plumbline = replace(plumbline, dra=replace(plumbline.dra, nics=True))
+    return replace(config, plumbline=plumbline)
 
 
 def _print_devices(documents: Documents) -> None:

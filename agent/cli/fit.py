@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.cli import render
 from agent.cli.gpus import FreeOption, LiveOption, WithoutOption, ask_node, split, uuids_of
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from agent.planning.fit import Outcome, PolicyFit, Reach
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestAnswer:
+class RequestAnswer(Struct, frozen=True, kw_only=True):
     """What becomes of a request; GPUs are NVML indices, bandwidths GB/s in one direction."""
 
     size: int
@@ -38,8 +38,7 @@ class RequestAnswer:
     min_pair_gbps: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyAnswer:
+class PolicyAnswer(Struct, frozen=True, kw_only=True):
     """What one policy of the Topology Manager makes of the node."""
 
     now: Reach
@@ -48,8 +47,7 @@ class PolicyAnswer:
     requests: tuple[RequestAnswer, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What is printed."""
 
     gpus: tuple[int, ...]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -36,8 +37,7 @@ app.command(name="layouts")(mig_layouts.layouts)
 Processes = dict[str, tuple[MigProcess, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceStatus:
+class InstanceStatus(Struct, frozen=True, kw_only=True):
     """One MigInstance, or a GPU instance that has no compute instance yet."""
 
     gpu_instance: int
@@ -60,8 +60,7 @@ class InstanceStatus:
     """The pod that was given it, with ``--live``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuStatus:
+class GpuStatus(Struct, frozen=True, kw_only=True):
     """How one GPU is divided."""
 
     index: int

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.cli.render import ranges
 from agent.discovery.mig_gpus import MigReading
@@ -14,8 +16,7 @@ from agent.planning.mig_room import table_of
 from agent.planning.mig_steps import MigStep
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObstacleAnswer:
+class ObstacleAnswer(Struct, frozen=True, kw_only=True):
     """Something held that would have to go."""
 
     name: str
@@ -23,8 +24,7 @@ class ObstacleAnswer:
     holders: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuAnswer:
+class GpuAnswer(Struct, frozen=True, kw_only=True):
     """What becomes of one GPU."""
 
     index: int
@@ -50,8 +50,7 @@ class GpuAnswer:
     """The most that could be had, now or at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanAnswer:
+class PlanAnswer(Struct, frozen=True, kw_only=True):
     """What becomes of a node."""
 
     layout: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import Struct
 
 from agent.cli import render
 from agent.cli.inspect import DriverRootOption, MachineOption
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from agent.discovery.mig_gpus import MigReading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayoutAnswer:
+class LayoutAnswer(Struct, frozen=True, kw_only=True):
     """One layout on this node."""
 
     name: str

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
 
 class Format(StrEnum):
     """What ``-o`` accepts."""
@@ -19,13 +21,11 @@ class Format(StrEnum):
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - the JSON edge
-    """Return dataclasses, tuples and enums as what JSON and YAML can hold.
-
-    Fields whose names start with an underscore are indexes, not facts, and are left out.
-    """
+    """Return structs, dataclasses, tuples and enums as what JSON and YAML can hold."""
+    if isinstance(value, Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = (f.name for f in dataclasses.fields(value) if not f.name.startswith("_"))
-        return {name: plain(getattr(value, name)) for name in names}
+        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):

@@ -7,9 +7,10 @@ import binascii
 import ssl
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from agent.model.errors import ConfigError
 
@@ -17,8 +18,7 @@ from agent.model.errors import ConfigError
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(Struct, frozen=True, kw_only=True):
     """Where the API server is, and who we are to it."""
 
     server: str

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 import urllib3
+from msgspec import Struct
 
 from agent.cluster.connection import ApiError, Connection
 from agent.model.errors import ClusterError
@@ -39,7 +40,7 @@ class Followed(Protocol):
         ...
 
 
-class _Change(msgspec.Struct, frozen=True):
+class _Change(Struct, frozen=True):
     type: str
     object: dict[str, Any]
 

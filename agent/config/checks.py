@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.mig import within_layouts
 from agent.config.own import ClaimedMig, ResourcePolicy, ServingMode
@@ -12,8 +13,7 @@ from agent.config.sharing import full_name
 from agent.config.sharing_checks import within_sharing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotYet:
+class NotYet(Struct, frozen=True, kw_only=True):
     """A setting whose values, beyond those that need nothing, are understood but not built."""
 
     path: str
@@ -55,8 +55,7 @@ NO_EFFECT_YET: tuple[str, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clash:
+class Clash(Struct, frozen=True, kw_only=True):
     """Settings that contradict each other, or a value that contradicts itself."""
 
     path: str

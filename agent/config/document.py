@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TypeVar, get_args
 
 import msgspec
 import yaml
-from msgspec import inspect
+from msgspec import Struct, field, inspect
 
 from agent.config import conversion
 from agent.config.problems import Problem
@@ -22,7 +21,7 @@ from agent.config.schema import Config
 from agent.config.section import ONE_OR_MANY, Section, Words
 from agent.config.tree import RUN, is_section, leaves
 
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S", bound=Struct)
 
 _YAML = "tag:yaml.org,2002:"
 _NULL, _MERGE = _YAML + "null", _YAML + "merge"
@@ -34,16 +33,14 @@ _MISSING = object()
 _scalars = yaml.constructor.SafeConstructor()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A setting that the file holds."""
 
     value: object
     where: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, kw_only=True):
     """One file being read."""
 
     name: str
@@ -143,9 +140,7 @@ def _alternative(node: yaml.Node, annotation: object) -> object:
     return annotation
 
 
-def _read_struct(
-    reading: Reading, node: yaml.Node, section: type[msgspec.Struct], path: str
-) -> object:
+def _read_struct(reading: Reading, node: yaml.Node, section: type[Struct], path: str) -> object:
     before = len(reading.problems)
     values: dict[str, object] = {}
     for key, value, info in _entries(reading, node, section, path):
@@ -229,7 +224,7 @@ def _plain_value(node: yaml.ScalarNode) -> object:
 
 
 def _entries(
-    reading: Reading, node: yaml.Node, section: type[msgspec.Struct], path: str
+    reading: Reading, node: yaml.Node, section: type[Struct], path: str
 ) -> Iterator[tuple[str, yaml.Node, msgspec.structs.FieldInfo]]:
     """Return the known keys of a mapping that have a value; complain about the others."""
     if node.tag == _NULL:
@@ -271,7 +266,7 @@ def _pairs(
     return list(own.values())
 
 
-def _unknown(key: str, value: yaml.Node, section: type[msgspec.Struct]) -> str:
+def _unknown(key: str, value: yaml.Node, section: type[Struct]) -> str:
     keys = [each.encode_name for each in msgspec.structs.fields(section)]
     elsewhere = [
         path

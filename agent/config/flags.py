@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
+
+from msgspec import Struct
 
 from agent.config import checks, conversion, sources
 from agent.config.options import RunOptions
@@ -31,16 +32,15 @@ _GROUPS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class Resolved(Struct, frozen=True, kw_only=True):
     """What the operator asked for, and where each value came from."""
 
     config: Config
     options: RunOptions
     provenance: Mapping[str, Origin]
     """By path, for every setting that is not left at its default."""
-    argv: tuple[str, ...] = field(compare=False)
-    environ: Mapping[str, str] = field(compare=False)
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
     """The variables that are settings, as they were; ``reload`` reads them again."""
 
 

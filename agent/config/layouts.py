@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from agent.config.gpu_names import GpuSelector
 from agent.config.mig import Counts, LayoutEntry, Mig, PlacedInstance
@@ -22,8 +23,7 @@ class Wish(StrEnum):
     DIVIDE = "divide"  # MIG mode on, and these instances
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class Counted(Struct, frozen=True, kw_only=True):
     """So many compute instances of a profile, in as few GPU instances as hold them."""
 
     path: str
@@ -31,8 +31,7 @@ class Counted:
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class Placed(Struct, frozen=True, kw_only=True):
     """One GPU instance, said exactly."""
 
     path: str
@@ -42,8 +41,7 @@ class Placed:
     """Empty: one that takes all of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """What one entry of a layout wants of which GPUs."""
 
     where: str
@@ -55,8 +53,7 @@ class Entry:
     placed: tuple[Placed, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Struct, frozen=True, kw_only=True):
     """One declared layout."""
 
     name: str

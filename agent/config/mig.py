@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from agent.config import conversion
 from agent.config.gpu_names import GpuSelector
@@ -50,7 +49,7 @@ class Mig(Section, frozen=True, kw_only=True):
 
     layout: LayoutName | None = None
     """None: GPUs are left as they are."""
-    layouts: dict[LayoutName, tuple[LayoutEntry, ...]] = msgspec.field(default_factory=Words)
+    layouts: dict[LayoutName, tuple[LayoutEntry, ...]] = field(default_factory=Words)
     file: AbsolutePath | None = None
     """More layouts, in mig-parted's format."""
     allow_reset: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
+from msgspec import Struct
 
 from agent.config.gpu_names import DeviceFilter, DeviceIndex, GpuSelector
 from agent.config.layouts import Entry, Layout, Wish, counted, own_layouts
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 KEY = "mig-configs"
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+class _Entry(Struct, frozen=True, kw_only=True, rename="kebab"):
     device_filter: OneOrMany[DeviceFilter] | None = None
     devices: Literal["all"] | tuple[DeviceIndex, ...]
     mig_enabled: bool
     mig_devices: Counts | None = None
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+class _File(Struct, frozen=True, kw_only=True, rename="kebab"):
     version: Literal["v1"]
     mig_configs: dict[LayoutName, tuple[_Entry, ...]]
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 import msgspec
+from msgspec import field
 
 from agent.config.own import Plumbline
 from agent.config.section import AbsolutePath, AnnotationPrefix, Duration, OneOrMany, Section
@@ -75,15 +76,13 @@ class PluginFlags(Section, frozen=True, kw_only=True):
     cgroup the CPU manager or systemd rewrites. Off, because CDI makes it unnecessary."""
     device_list_strategy: OneOrMany[DeviceListStrategy] = (DeviceListStrategy.ENVVAR,)
     """One or several. envvar, because every NVIDIA runtime understands it."""
-    device_id_strategy: DeviceIdStrategy = msgspec.field(
+    device_id_strategy: DeviceIdStrategy = field(
         default=DeviceIdStrategy.UUID, name="deviceIDStrategy"
     )
     """uuid, because an index changes meaning when a GPU falls off the bus."""
     cdi_annotation_prefix: AnnotationPrefix = "cdi.k8s.io/"
     """Before the key of the annotation that lists CDI devices; the one runtimes read."""
-    nvidia_ctk_path: AbsolutePath = msgspec.field(
-        default="/usr/bin/nvidia-ctk", name="nvidiaCTKPath"
-    )
+    nvidia_ctk_path: AbsolutePath = field(default="/usr/bin/nvidia-ctk", name="nvidiaCTKPath")
     """The hook program, as the container runtime on the host finds it."""
     container_driver_root: AbsolutePath = "/driver-root"
     """Where the agent's own container sees the host's driver installation."""
@@ -135,7 +134,7 @@ class Flags(Section, frozen=True, kw_only=True):
     """Give GPUDirect Storage to every container with GPUs."""
     mofed_enabled: bool = False
     """Give RDMA device nodes to every container with GPUs."""
-    use_node_feature_api: bool = msgspec.field(default=True, name="useNodeFeatureAPI")
+    use_node_feature_api: bool = field(default=True, name="useNodeFeatureAPI")
     """Publish labels as a NodeFeature object; nothing acts on it yet."""
     device_discovery_strategy: DiscoveryStrategy = DiscoveryStrategy.AUTO
     """auto and nvml are the same today."""
@@ -156,7 +155,7 @@ class Flags(Section, frozen=True, kw_only=True):
 class Imex(Section, frozen=True, kw_only=True):
     """``imex``: channels for memory shared between nodes over NVLink."""
 
-    channel_ids: tuple[int, ...] = msgspec.field(default=(), name="channelIDs")
+    channel_ids: tuple[int, ...] = field(default=(), name="channelIDs")
     """``[]`` or ``[0]``: the device plugin API offers no way to hand out others safely."""
     required: bool = False
     """Fail rather than leave the channel out when its device node is missing."""

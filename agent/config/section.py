@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, NoReturn, TypeVar
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 GO_DURATION = "go-duration"
 ONE_OR_MANY = "one-or-many"
@@ -42,9 +41,7 @@ OneOrMany = Annotated[tuple[Item, ...], Meta(min_length=1, extra={"form": ONE_OR
 """A list, of which a single item may be written without the brackets."""
 
 
-class Section(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
-):
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """One mapping of a configuration file: camelCase keys there, snake_case fields here."""
 
 

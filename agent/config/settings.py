@@ -6,13 +6,12 @@ type and default of a row are those of its field in the schema.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from agent.config.tree import RUN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """One thing the operator can set."""
 
     path: str

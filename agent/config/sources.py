@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from agent.config import conversion
 from agent.config.problems import Problem
@@ -30,8 +31,7 @@ class SourceName(StrEnum):
     COMMAND_LINE = "command line"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """Where the value of a setting came from."""
 
     source: SourceName
@@ -46,8 +46,7 @@ class Origin:
 BY_DEFAULT = Origin(source=SourceName.DEFAULT, where="default")
 
 
-@dataclass(slots=True, kw_only=True)
-class Draft:
+class Draft(Struct, kw_only=True):
     """The configuration while the sources are applied, one over the other."""
 
     values: dict[str, object] = field(default_factory=dict)
@@ -74,8 +73,7 @@ class Draft:
         return self.origins.get(path, BY_DEFAULT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """One place where values come from."""
 
     name: SourceName

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TypeGuard, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from agent.config.options import RunOptions
 from agent.config.schema import Config
@@ -19,8 +19,7 @@ RUN = "run."
 """Before the path of what only flags and the environment can say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class Leaf(Struct, frozen=True, kw_only=True):
     """Type and default of one setting, from the schema."""
 
     annotation: object

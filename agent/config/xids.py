@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from agent.config.own import Plumbline
 
 _ALL = frozenset({"all", "xids"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IgnoredXids:
+class IgnoredXids(Struct, frozen=True, kw_only=True):
     """The Xids that are ignored, as something to ask ``xid in ignored`` of.
 
     What is enabled is never ignored; of the rest, what is disabled or in ``ignoredXids`` is.

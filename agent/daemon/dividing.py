@@ -7,8 +7,9 @@ reset needs the driver to itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from agent.config.mig import Mig
 from agent.discovery.library import Session
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 STARTING = "a pod that is being started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
+class Assessment(Struct, frozen=True, kw_only=True):
     """What leads to a layout, and what is in the way."""
 
     goal: Goal

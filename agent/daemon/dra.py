@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from agent.cluster.access import Access
 from agent.cluster.connection import Connection
@@ -47,8 +48,7 @@ LOOK_AFTER_S = 5.0
 State = Callable[[], tuple[Snapshot | None, Ledger]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSide:
+class NodeSide(Struct, frozen=True, kw_only=True):
     """What is known of the node, and what it is told."""
 
     state: State
@@ -58,8 +58,7 @@ class NodeSide:
     """Asks for a new look at the node."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicsWithGpus:
+class NicsWithGpus(Struct, frozen=True, kw_only=True):
     """The NICs that go through the first door, with GPUs, by name."""
 
     given: Callable[[], Collection[str]]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from agent.cluster.connection import Connection
 from agent.cluster.slices import NodeSlices, read_claim_object
@@ -24,8 +25,7 @@ from deviceplugin.dra.plugin import DraPlugin
 from deviceplugin.dra.values import ClaimRef, DeviceHealth, HealthState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Struct, frozen=True, kw_only=True):
     """Where the drivers of a node serve; what they have in common."""
 
     connection: Connection

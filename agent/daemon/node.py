@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
-import msgspec
+from msgspec.structs import replace
 
 from agent.config.problems import Problem, refuse
 from agent.config.schema import Config
@@ -473,7 +472,7 @@ def _with_sharing_that_fits(ready: Snapshot, previous: Snapshot | None) -> Snaps
             logs.warning("sharing_unfit", problems=said, doing="offering those devices whole")
         return ready
     logs.error("config_refused", why="sharing", error=said, doing="keeping the previous sharing")
-    return ready.with_config(msgspec.structs.replace(ready.config, sharing=before.sharing))
+    return ready.with_config(replace(ready.config, sharing=before.sharing))
 
 
 async def first_of(*events: asyncio.Event) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from agent.model.errors import (
     BusyError,
@@ -37,8 +38,7 @@ class Reason(StrEnum):
     DRIVER = "driver-does-not-answer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """How far an order is."""
 
     layout: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from agent.config.mig import Mig
 from agent.daemon.dividing import held_by
@@ -39,8 +40,7 @@ RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 CLOSE_S = 20.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True):
     """A layout that the node is to have."""
 
     layout: str

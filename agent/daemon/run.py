@@ -8,12 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
 
 from agent import VERSION
 from agent.config import flags
@@ -396,9 +395,9 @@ def _with_nics_of(started: Resolved, fresh: Resolved) -> Resolved:
             nics=now.dra.nics,
             doing=f"going on with {before.dra.nics}: a change takes a restart of the agent",
         )
-    dra = msgspec.structs.replace(now.dra, nics=before.dra.nics)
-    plumbline = msgspec.structs.replace(now, dra=dra)
-    config = msgspec.structs.replace(fresh.config, plumbline=plumbline)
+    dra = replace(now.dra, nics=before.dra.nics)
+    plumbline = replace(now, dra=dra)
+    config = replace(fresh.config, plumbline=plumbline)
     return replace(fresh, config=config)
 
 
@@ -444,12 +443,12 @@ def _cluster(resolved: Resolved, ordered: Callable[[str | None], None]) -> Clust
 def _settled(config: Config, machine: Machine) -> Config:
     """Return the configuration with host paths as they are for this machine."""
     dev_root = str(machine.path(config.flags.dev_root))
-    flags_ = msgspec.structs.replace(config.flags, nvidia_dev_root=dev_root)
-    nics = msgspec.structs.replace(
+    flags_ = replace(config.flags, nvidia_dev_root=dev_root)
+    nics = replace(
         config.plumbline.nics, summary_dir=str(machine.path(config.plumbline.nics.summary_dir))
     )
-    plumbline = msgspec.structs.replace(config.plumbline, nics=nics)
-    return msgspec.structs.replace(config, flags=flags_, plumbline=plumbline)
+    plumbline = replace(config.plumbline, nics=nics)
+    return replace(config, flags=flags_, plumbline=plumbline)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

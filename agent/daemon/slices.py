@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agent.cluster.connection import ApiError, Connection
 from agent.cluster.slices import NodeSlices, change_slices, node_uid, server_version

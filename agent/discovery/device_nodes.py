@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
-from dataclasses import replace
 from functools import cached_property
+
+from msgspec import structs
 
 from agent.model.inventory import FeatureNodes
 from agent.model.machine import Machine
@@ -79,15 +81,15 @@ class DeviceNodes:
         if minor is None:
             return partition
         found = (self._opened(instance, f"gpu{minor}") for instance in partition.instances)
-        return replace(partition, instances=tuple(found))
+        return structs.replace(partition, instances=tuple(found))
 
     def _opened(self, instance: GpuInstance, gpu: str) -> GpuInstance:
         name = f"{gpu}/gi{instance.id}"
         compute = tuple(
-            replace(each, access_node=self._access_node(f"{name}/ci{each.id}"))
+            dataclasses.replace(each, access_node=self._access_node(f"{name}/ci{each.id}"))
             for each in instance.compute
         )
-        return replace(instance, compute=compute, access_node=self._access_node(name))
+        return dataclasses.replace(instance, compute=compute, access_node=self._access_node(name))
 
     def _access_node(self, name: str) -> str | None:
         number = self._capabilities.get(name)

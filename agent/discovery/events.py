@@ -11,9 +11,9 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pynvml
+from msgspec import Struct
 
 from agent.discovery.device_nodes import capability_nodes
 from agent.discovery.faults import explain, optional, translated
@@ -29,8 +29,7 @@ BACK_OFF_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 CALM_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class XidEvent:
+class XidEvent(Struct, frozen=True, kw_only=True):
     """The driver reported a critical error on a GPU, or on a part of one."""
 
     uuid: str
@@ -42,16 +41,14 @@ class XidEvent:
     """None: every one in the GPU instance."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnattributedXid:
+class UnattributedXid(Struct, frozen=True, kw_only=True):
     """The driver reported a critical error on a GPU we cannot name."""
 
     xid: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnwatchedGpu:
+class UnwatchedGpu(Struct, frozen=True, kw_only=True):
     """A GPU's Xids cannot be heard: because it has none to tell, or because of a fault."""
 
     uuid: str
@@ -59,18 +56,15 @@ class UnwatchedGpu:
     faulty: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpusChanged:
+class GpusChanged(Struct, frozen=True, kw_only=True):
     """The set of GPUs, their readiness, MIG mode or MIG devices are not what they were."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicsChanged:
+class NicsChanged(Struct, frozen=True, kw_only=True):
     """The set of RDMA devices, or which of their ports are up, is not what it was."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchFault:
+class WatchFault(Struct, frozen=True, kw_only=True):
     """Watching failed and is tried again: what happens meanwhile may be missed."""
 
     reason: str

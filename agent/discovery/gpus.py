@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pynvml
+from msgspec import Struct
 
 from agent.discovery import mig
 from agent.discovery.faults import LOST, Questions, explain, translated
@@ -65,8 +65,7 @@ ANCESTORS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReading:
+class GpuReading(Struct, frozen=True, kw_only=True):
     """What NVML alone says of one GPU; discovery.inventory adds what sysfs says."""
 
     handle: Handle

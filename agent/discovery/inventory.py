@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import combinations, product
 
 import pynvml
+from msgspec.structs import replace
 
 from agent import _native
 from agent.discovery import gpus, sysfs

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from agent.config import conversion
 from agent.config.problems import Problem, refuse
@@ -26,12 +25,12 @@ _NEARLY = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{1,2}):([01]?[0-9a-f])\.([0
 _Device = Annotated[str, Meta(min_length=1, description="a device's name or PCI address")]
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+class _Entry(Struct, frozen=True, kw_only=True):
     devices: Annotated[tuple[_Device, ...], Meta(description="two devices, as in [mlx5_0, eth1]")]
     distance: Distance
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True):
+class _File(Struct, frozen=True, kw_only=True):
     version: Literal["v1"]
     distances: tuple[_Entry, ...] = ()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pynvml
+from msgspec import Struct
 
 from agent.discovery.faults import LOST, optional, translated
 from agent.discovery.gpus import parse_address, read_module_id
@@ -20,8 +20,7 @@ _LIVE_FROM = (9, 0)
 _Boards = dict[tuple[int, int, bool], tuple[GpuInstanceProfile, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigReading:
+class MigReading(Struct, frozen=True, kw_only=True):
     """How one GPU is divided, and what it could be divided into."""
 
     index: int

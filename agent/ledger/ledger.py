@@ -7,8 +7,10 @@ the new one while a pod still holds it under the old one; only this ledger knows
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 # The kubelet notes a device when Allocate has answered; a pod that it gave up in between never
 # shows. Long enough for any admission, short enough not to withhold a GPU that is free.
@@ -18,8 +20,7 @@ CLAIMED = "a ResourceClaim"
 """What stands where a resource's name would: claims have GPUs, not resources."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
+class Allocation(Struct, frozen=True, kw_only=True):
     """One device of one container."""
 
     resource: str
@@ -36,8 +37,7 @@ class Allocation:
         return self.device.partition("::")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Struct, frozen=True, kw_only=True):
     """An Allocation that the kubelet has not confirmed."""
 
     allocation: Allocation
@@ -45,8 +45,7 @@ class Grant:
     """When Allocate was answered, on the caller's monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(Struct, frozen=True, kw_only=True):
     """What one kubelet said that its pods hold.
 
     A kubelet that has just started answers before it knows its pods (seen with 1.36: nothing
@@ -64,8 +63,7 @@ class Account:
     """When it was asked, on the caller's monotonic clock."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ledger:
+class Ledger(Struct, frozen=True, kw_only=True, dict=True):
     """What containers hold: as the kubelet says, and as it was told since it said so."""
 
     confirmed: tuple[Allocation, ...] = ()

@@ -1,4 +1,4 @@
-"""The nouns: frozen, slotted dataclasses, and the exception tree. Pure.
+"""The nouns: frozen structs, and the exception tree. Pure.
 
 Belongs here: values that more than one package speaks of. Does not: behaviour beyond
 reading a value; nothing here imports another package of ours.

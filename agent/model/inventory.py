@@ -7,9 +7,11 @@ more above ffff). A field that the machine does not tell is None, never a guess.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import NewType
+
+from msgspec import Struct
 
 from agent.model.mig import Partition
 
@@ -35,8 +37,7 @@ class LinkPeer(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """One NVLink of a GPU."""
 
     index: int
@@ -47,8 +48,7 @@ class Link:
     peer_address: PciAddress | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PcieLink:
+class PcieLink(Struct, frozen=True, kw_only=True):
     """A PCIe link: what it can do and what it does now (an idle GPU trains down)."""
 
     max_generation: int | None
@@ -57,8 +57,7 @@ class PcieLink:
     current_width: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PciPosition:
+class PciPosition(Struct, frozen=True, kw_only=True):
     """Where a PCI device sits, from its path in sysfs."""
 
     address: PciAddress
@@ -78,16 +77,14 @@ class PciPosition:
     PIX on paper only; None when that cannot be read without CAP_SYS_ADMIN."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigMode:
+class MigMode(Struct, frozen=True, kw_only=True):
     """MIG mode of a GPU that can do MIG."""
 
     current: bool
     pending: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fabric:
+class Fabric(Struct, frozen=True, kw_only=True):
     """A GPU's place in an NVLink fabric that spans nodes (``nvmlDeviceGetGpuFabricInfoV``)."""
 
     state: str
@@ -97,8 +94,7 @@ class Fabric:
     health_mask: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
+class Gpu(Struct, frozen=True, kw_only=True):
     """One physical GPU that answers."""
 
     index: int
@@ -142,8 +138,7 @@ class Gpu:
         return None if self.minor is None else f"/dev/nvidia{self.minor}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnavailableGpu:
+class UnavailableGpu(Struct, frozen=True, kw_only=True):
     """A GPU the driver lists but that does not answer."""
 
     index: int
@@ -152,8 +147,7 @@ class UnavailableGpu:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicPort:
+class NicPort(Struct, frozen=True, kw_only=True):
     """One port of a NIC."""
 
     number: int
@@ -164,8 +158,7 @@ class NicPort:
     """``InfiniBand`` or ``Ethernet``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nic:
+class Nic(Struct, frozen=True, kw_only=True):
     """One network function: an RDMA device, a plain Ethernet device, or both in one."""
 
     name: str
@@ -184,8 +177,7 @@ class Nic:
     """Device node through which programs reach the RDMA device: /dev/infiniband/uverbs<n>."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumaNode:
+class NumaNode(Struct, frozen=True, kw_only=True):
     """One NUMA node."""
 
     id: int
@@ -197,8 +189,7 @@ class NumaNode:
     """physical_package_id of its CPUs; None for nodes without CPUs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairDistance:
+class PairDistance(Struct, frozen=True, kw_only=True):
     """The distance of one unordered pair of devices, and where it is known from."""
 
     a: str
@@ -208,8 +199,7 @@ class PairDistance:
     """True when the operator's locality file says so against what sysfs shows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureNodes:
+class FeatureNodes(Struct, frozen=True, kw_only=True):
     """Device nodes of what programs use beside a GPU, as far as this node has them."""
 
     gds: tuple[str, ...] = ()
@@ -220,8 +210,7 @@ class FeatureNodes:
     """GDRCopy."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
+class Inventory(Struct, frozen=True, kw_only=True, dict=True):
     """Everything one look at a node found.
 
     ``distances`` is keyed by unordered pairs of names: a GPU's UUID or a NIC's name.
@@ -242,13 +231,10 @@ class Inventory:
     """Device nodes every GPU container needs, as far as this node has them."""
     feature_nodes: FeatureNodes = FeatureNodes()
     warnings: tuple[str, ...] = ()
-    _by_pair: dict[frozenset[str], Distance] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
 
-    def __post_init__(self) -> None:
-        """Index the pairs."""
-        self._by_pair.update({frozenset((p.a, p.b)): p.distance for p in self.pairs})
+    @cached_property
+    def _by_pair(self) -> Mapping[frozenset[str], Distance]:
+        return {frozenset((p.a, p.b)): p.distance for p in self.pairs}
 
     def distance(self, a: str, b: str) -> Distance | None:
         """Return the PCIe distance between two devices by name; None when it is not known."""

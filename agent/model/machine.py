@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 NVML_SONAME = "libnvidia-ml.so.1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """A root folder holding ``sys``, ``proc`` and ``dev``, and the driver library to load.
 
     The live machine is root ``/`` and the loader's library; a simulated machine is a folder

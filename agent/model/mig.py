@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class MigPlacement:
+
+class MigPlacement(Struct, frozen=True, kw_only=True, order=True):
     """Where a GPU instance lies on the GPU's axis of memory slices."""
 
     start: int
@@ -22,8 +23,7 @@ class MigPlacement:
         return self.start < other.start + other.size and other.start < self.start + self.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeProfile:
+class ComputeProfile(Struct, frozen=True, kw_only=True):
     """A size of compute instance that fits into GPU instances of one profile."""
 
     enum: int
@@ -37,8 +37,7 @@ class ComputeProfile:
     """How many fit into one GPU instance that is empty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engines:
+class Engines(Struct, frozen=True, kw_only=True):
     """What a GPU instance has beside multiprocessors and memory."""
 
     copy: int = 0
@@ -110,8 +109,7 @@ class GpuInstance:
     """Device node that opens it, below /dev; None where the node has none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class Partition(Struct, frozen=True, kw_only=True):
     """How a GPU in MIG mode can be divided, and how it is."""
 
     profiles: tuple[GpuInstanceProfile, ...]
@@ -144,8 +142,7 @@ def mig_profile_name(around: GpuInstanceProfile, compute: ComputeInstance) -> st
     return f"{slices}c.{around.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigProcess:
+class MigProcess(Struct, frozen=True, kw_only=True):
     """A process that computes on a GPU."""
 
     pid: int
@@ -154,8 +151,7 @@ class MigProcess:
     compute_instance: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedInstance:
+class WantedInstance(Struct, frozen=True, kw_only=True):
     """A GPU instance of a layout that is wanted."""
 
     profile: int
@@ -166,8 +162,7 @@ class WantedInstance:
     """First memory slice; None: wherever it leaves the most room."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstancePlace:
+class InstancePlace(Struct, frozen=True, kw_only=True):
     """Where an instance is to be: one compute instance takes all of it."""
 
     gpu: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.inventory import Gpu
 from agent.model.mig import ComputeInstance, GpuInstance, GpuInstanceProfile, MigPlacement
@@ -20,8 +21,7 @@ _SUFFIXES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigInstance:
+class MigInstance(Struct, frozen=True, kw_only=True):
     """A compute instance with the GPU instance around it: NVML's MIG device."""
 
     uuid: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class MigSuffix(StrEnum):
@@ -30,8 +31,7 @@ _NEARLY = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileName:
+class ProfileName(Struct, frozen=True, kw_only=True):
     """A profile's name, taken apart."""
 
     compute_slices: int | None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
+from msgspec import Struct
 
 from agent.model.errors import HardwareError
 from agent.model.mig import WantedInstance
@@ -32,7 +33,7 @@ _VERSION = 1
 _DEAD_S = 3600.0
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class Turn(Struct, frozen=True, kw_only=True):
     """How one GPU was divided, and how it is to be; every instance with its start.
 
     None: MIG mode off.
@@ -43,13 +44,13 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[WantedInstance, ...] | None
 
 
-class _Head(msgspec.Struct, frozen=True, kw_only=True):
+class _Head(Struct, frozen=True, kw_only=True):
     version: int
     pid: int
     turns: tuple[Turn, ...]
 
 
-class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     doing: str | None = None
     """The Step that begins: those before it are done."""
     back: str | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pynvml
+from msgspec import Struct
 
 from agent.discovery.faults import translated
 from agent.discovery.library import Session
@@ -35,7 +36,7 @@ OF_CLAIMS = "/var/lib/plumbline/claim-mps"
 _VERSION = 1
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
+class _Record(Struct, frozen=True, kw_only=True):
     version: int
     taken: Taken
     limited: bool

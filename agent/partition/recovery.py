@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from agent.model.errors import BusyError, HardwareError
 from agent.partition.execute import lead_back, lead_forward
@@ -13,8 +14,7 @@ from agent.partition.reset import Reset
 from agent.planning.mig_holders import Held
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovered:
+class Recovered(Struct, frozen=True, kw_only=True):
     """What became of one unfinished change."""
 
     journal: Path

@@ -9,10 +9,12 @@ devices. Here that is the same: a node without devices makes a set wider and hol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from itertools import combinations
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.planning.catalog import OfferedDevice
 from agent.planning.placement import Placement, Request
@@ -31,8 +33,7 @@ class TopologyPolicy(StrEnum):
     SINGLE_NUMA_NODE = "single-numa-node"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class Stock(Struct, frozen=True, kw_only=True):
     """The devices of one resource at the moment of a request."""
 
     devices: tuple[OfferedDevice, ...]
@@ -60,8 +61,7 @@ class Stock:
         return replace(self, devices=tuple(replace(each, reason=None) for each in self.devices))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
+class Hint(Struct, frozen=True, kw_only=True):
     """The narrowest set of NUMA nodes that has enough; of several, the smallest as a bit mask."""
 
     nodes: frozenset[int]
@@ -74,8 +74,7 @@ class Hint:
         return len(self.nodes) == self.least
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What a policy makes of a request."""
 
     admitted: bool

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from agent.planning.explanation import Explanation, path_in_words
 from agent.planning.placement import Placement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """GPUs are NVML indices, bandwidths GB/s in one direction (docs/placement.md)."""
 
     gpus: tuple[int, ...]

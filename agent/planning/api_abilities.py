@@ -6,9 +6,11 @@ A server whose feature gate is off drops the fields of that feature without a wo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.planning.dra_devices import DraDevice, NewInstance, Offering, WholeGpus
 
@@ -28,8 +30,7 @@ class Feature(StrEnum):
     TAINTS = "DRADeviceTaints"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiAbilities:
+class ApiAbilities(Struct, frozen=True, kw_only=True):
     """What is known of an API server."""
 
     version: tuple[int, int] = (1, 36)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from agent.config.schema import Flags
 from agent.config.sharing import Resources, Sharing
@@ -31,8 +32,7 @@ THROUGH_DRA = "it is given through DRA now"
 RESHARED = "its GPU is shared otherwise now"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfferedDevice:
+class OfferedDevice(Struct, frozen=True, kw_only=True):
     """One device of a resource, as the kubelet will know it."""
 
     id: str
@@ -54,14 +54,13 @@ class OfferedDevice:
         return self.id != self.gpu
 
 
-@dataclass(frozen=True, kw_only=True)
-class Catalog:
+class Catalog(Struct, frozen=True, kw_only=True, dict=True):
     """Resource names and their devices, both in stable order."""
 
     resources: Mapping[str, tuple[OfferedDevice, ...]]
     left_out: tuple[LeftOut, ...] = ()
     """GPUs of which nothing is offered, with the reasons."""
-    shared: SharedDevices = SharedDevices(by_device={})  # noqa: RUF009 - a value
+    shared: SharedDevices = SharedDevices(by_device={})
     """How devices are shared, and what does not fit this node of what was asked for."""
     mps_sets: tuple[MpsSet, ...] = ()
     """The MPS daemons that this takes."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from agent.model.errors import HardwareError
 from agent.model.inventory import FeatureNodes, Gpu
@@ -54,8 +55,7 @@ class HookName(StrEnum):
     POSTSTOP = "poststop"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Struct, frozen=True, kw_only=True):
     """A file or folder of the driver that the container needs; read-only."""
 
     path: str
@@ -63,8 +63,7 @@ class Mount:
     options: tuple[str, ...] = ("ro", "nosuid", "nodev", "rbind", "rprivate")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hook:
+class Hook(Struct, frozen=True, kw_only=True):
     """A program that the runtime calls."""
 
     name: HookName
@@ -75,8 +74,7 @@ class Hook:
     env: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Root:
+class Root(Struct, frozen=True, kw_only=True):
     """A folder that the agent and the host know under different paths."""
 
     agent: str = "/"
@@ -92,8 +90,7 @@ class Root:
         return self.host.rstrip("/") + self.inside(path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CdiGpu:
+class CdiGpu(Struct, frozen=True, kw_only=True):
     """One GPU, or part of one, and the device nodes it is used through."""
 
     uuid: str
@@ -103,8 +100,7 @@ class CdiGpu:
     """As the agent sees them, below its device root."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedDevice:
+class ClaimedDevice(Struct, frozen=True, kw_only=True):
     """What a claim has, and what a container gets for it."""
 
     name: str
@@ -116,8 +112,7 @@ class ClaimedDevice:
     """Files of the host that can only be read, by their paths in the container."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What every container gets beside its own devices, and where things are."""
 
     control_nodes: tuple[str, ...] = ()

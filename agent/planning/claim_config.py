@@ -7,8 +7,9 @@ the claim count more, and of several the later one; they are never merged.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from agent.config.conversion import show
 from agent.model.errors import ClaimError
@@ -19,8 +20,7 @@ _SOURCES = ("FromClass", "FromClaim")
 _NOUNS = {ConfigKind.GPU: "a GPU", ConfigKind.MIG: "a MIG instance"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """A device of a claim, as far as configurations are concerned."""
 
     request: str
@@ -28,8 +28,7 @@ class Asked:
     kind: ConfigKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Entry(Struct, frozen=True, kw_only=True):
     path: str
     source: int
     """Place in _SOURCES."""

@@ -7,8 +7,9 @@ that is null is one that is not there, as where they come from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from agent.config.conversion import nearest, show
 from agent.config.sharing import TimeSlice
@@ -40,8 +41,7 @@ _UNSERVED = ("VfioDeviceConfig", "ComputeDomainChannelConfig", "ComputeDomainDae
 _SUBCONFIG = {TURNS: "timeSlicingConfig", MPS: "mpsConfig"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceConfig:
+class DeviceConfig(Struct, frozen=True, kw_only=True):
     """One configuration."""
 
     kind: ConfigKind

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 from agent.config.sharing import TimeSlice
 from agent.model.errors import ClaimError
@@ -15,8 +16,7 @@ _ALL_THREADS = 100
 _PER_DEVICE = "mpsConfig.defaultPerDevicePinnedMemoryLimit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MpsUsage:
+class MpsUsage(Struct, frozen=True, kw_only=True):
     """What a claim's MPS daemon is to be like."""
 
     threads_percent: int | None = None
@@ -29,8 +29,7 @@ class MpsUsage:
     """True when clients of several users are served at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """How a device is used; without either it is as the driver has it."""
 
     time_slice: TimeSlice | None = None

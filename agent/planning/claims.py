@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from agent.model.errors import ClaimError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toleration:
+class Toleration(Struct, frozen=True, kw_only=True):
     """A taint that a claim puts up with (resource.k8s.io/v1, DeviceToleration)."""
 
     key: str | None
@@ -29,8 +29,7 @@ class Toleration:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """One device that the scheduler allocated to a claim."""
 
     request: str
@@ -52,8 +51,7 @@ class Result:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllocatedClaim:
+class AllocatedClaim(Struct, frozen=True, kw_only=True):
     """A claim as far as one driver is concerned."""
 
     namespace: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from agent.planning.answer import Answer, answer_of
 from agent.planning.nics import Allotment
@@ -23,8 +24,7 @@ class Quality(StrEnum):
     DIVIDED = "divided"  # shares of GPUs, which have keys of their own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """What the kubelet asked for one container, and what it was answered."""
 
     snapshot: Snapshot
@@ -44,8 +44,7 @@ class Question:
     """NICs that other containers had."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weighed:
+class Weighed(Struct, frozen=True, kw_only=True):
     """What was given, and the best that was free on the node if that is something else."""
 
     given: Placement

@@ -7,7 +7,8 @@ in docs/configuration.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.schema import DeviceIdStrategy, DeviceListStrategy, Flags
 from agent.model.errors import HardwareError
@@ -21,8 +22,7 @@ MOUNTED_LIST = "/var/run/nvidia-container-devices"
 ANNOTATION_NAME = "nvidia-device-plugin_"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Struct, frozen=True, kw_only=True):
     """A path of the host, mounted into the container."""
 
     container_path: str
@@ -30,8 +30,7 @@ class Mount:
     read_only: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceNode:
+class DeviceNode(Struct, frozen=True, kw_only=True):
     """A device node of the host, made in the container."""
 
     container_path: str
@@ -39,8 +38,7 @@ class DeviceNode:
     permissions: str = "rw"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceList:
+class DeviceList(Struct, frozen=True, kw_only=True):
     """Everything the runtime must do for one container."""
 
     envs: dict[str, str]
@@ -50,8 +48,7 @@ class DeviceList:
     cdi_devices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """What the node has beside GPUs, as far as an answer depends on it."""
 
     control_nodes: Collection[str]

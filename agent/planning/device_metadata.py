@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from agent.planning.dra_devices import Value, Version
 from agent.planning.slices import attribute_value
@@ -22,8 +23,7 @@ _GROUP = "metadata.resource.k8s.io"
 _FOLDER = "/var/run/kubernetes.io/dra-device-attributes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedClaim:
+class DescribedClaim(Struct, frozen=True, kw_only=True):
     """Whose devices they are."""
 
     namespace: str
@@ -33,8 +33,7 @@ class DescribedClaim:
     """What its pod calls a claim of a template; None for a claim that was made by itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedDevice:
+class DescribedDevice(Struct, frozen=True, kw_only=True):
     """One device of a request."""
 
     driver: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.own import Cell
 from agent.model.inventory import Gpu, Inventory
@@ -33,8 +34,7 @@ _MOST_GPUS = 32
 _OF_ONE_GPU = frozenset({"gpuIndex", "moduleID", "resource.kubernetes.io/pciBusID"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellMembers:
+class CellMembers(Struct, frozen=True, kw_only=True):
     """One cell: its kind, and its GPUs by UUID."""
 
     kind: Cell

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig import MigPlacement
@@ -23,30 +24,26 @@ _VERSION_PARTS = 3
 Value = str | int | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """A semantic version, as attributes of that type want it."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeGpus:
+class WholeGpus(Struct, frozen=True, kw_only=True):
     """What a device stands for: a GPU, or the GPUs of a cell, by UUID."""
 
     gpus: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExistingInstance:
+class ExistingInstance(Struct, frozen=True, kw_only=True):
     """What a device stands for: a MigInstance that is there whoever claims it."""
 
     gpu: str
     uuid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewInstance:
+class NewInstance(Struct, frozen=True, kw_only=True):
     """What a device stands for: a MigInstance that is there as long as it is claimed."""
 
     gpu: str
@@ -55,8 +52,7 @@ class NewInstance:
     placement: MigPlacement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicFunction:
+class NicFunction(Struct, frozen=True, kw_only=True):
     """What a device stands for: a function of a NIC, by PCI address."""
 
     address: str
@@ -65,8 +61,7 @@ class NicFunction:
 Subject = WholeGpus | ExistingInstance | NewInstance | NicFunction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestPolicy:
+class RequestPolicy(Struct, frozen=True, kw_only=True):
     """How much of a capacity one claim takes of a device that several can have (KEP-5075)."""
 
     default: int
@@ -76,8 +71,7 @@ class RequestPolicy:
     step: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraDevice:
+class DraDevice(Struct, frozen=True, kw_only=True):
     """One device of the node's pool."""
 
     name: str
@@ -96,16 +90,14 @@ class DraDevice:
     """What is wrong with it: values by key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CounterSet:
+class CounterSet(Struct, frozen=True, kw_only=True):
     """What devices of a pool have in common (KEP-4815): how much there is, by counter."""
 
     name: str
     counters: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offering:
+class Offering(Struct, frozen=True, kw_only=True):
     """Everything in a pool."""
 
     devices: tuple[DraDevice, ...]

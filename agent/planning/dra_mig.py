@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from agent.model.inventory import Gpu, Inventory
 from agent.model.mig import GpuInstance, GpuInstanceProfile, MigPlacement
@@ -34,8 +35,7 @@ _LABEL_BYTES = 63
 _MOST_FACTS = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnDemand:
+class OnDemand(Struct, frozen=True, kw_only=True):
     """A GPU of which instances are made for claims."""
 
     profiles: tuple[GpuInstanceProfile, ...]
@@ -72,8 +72,7 @@ def instance_device(instance: MigInstance, inventory: Inventory) -> DraDevice:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(Struct, frozen=True, kw_only=True):
     """An instance that can be made of a GPU."""
 
     subject: NewInstance

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.model.inventory import Nic, NicPort, PciAddress
 from agent.planning.dra_devices import (
@@ -37,8 +39,7 @@ TAINT_EFFECT = "NoSchedule"
 _GONE = "the node no longer has it as an RDMA device"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NicPool:
+class NicPool(Struct, frozen=True, kw_only=True, dict=True):
     """Everything that decides what the pool of NICs has."""
 
     snapshot: Snapshot

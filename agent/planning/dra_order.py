@@ -10,7 +10,8 @@ may be what is left of a broken four, and a claim for four is to say what they m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agent.planning.dra_devices import Offering
 from agent.planning.placement import PlacementTable, Request

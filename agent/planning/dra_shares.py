@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from agent.config.own import Shares
 from agent.planning.dra_devices import DraDevice, RequestPolicy

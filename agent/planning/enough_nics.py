@@ -6,9 +6,10 @@ would rather have them all than the fastest GPUs with too few.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 from math import comb
+
+from msgspec.structs import replace
 
 from agent.planning.placement import Placement, PlacementTable, Request
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+
+from msgspec import Struct
 
 from agent.model.inventory import Distance
 
@@ -18,8 +19,7 @@ _PATH_WORDS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class Left(Struct, frozen=True, kw_only=True):
     """What stays free for requests of one size."""
 
     size: int
@@ -31,8 +31,7 @@ class Left:
     """That set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Struct, frozen=True, kw_only=True):
     """Why this set. GPUs are UUIDs, bandwidths GB/s in one direction."""
 
     key: Mapping[str, int]

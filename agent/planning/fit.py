@@ -7,9 +7,10 @@ which can only narrow this.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+
+from msgspec import Struct
 
 from agent.planning import fit_words
 from agent.planning.affinity import MOST_NUMA_NODES, Stock, TopologyPolicy, decide, give
@@ -28,8 +29,7 @@ class Verdict(StrEnum):
     """Rejected whatever is free: a controller makes such pods again and again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What becomes of a request of one size."""
 
     size: int
@@ -42,8 +42,7 @@ class Outcome:
     """What it would be given; None unless it is admitted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """The largest sizes that are admitted; 0 where none is."""
 
     admitted: int
@@ -54,8 +53,7 @@ class Reach:
     """... with every pair of them as fast as the fastest of the node."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyFit:
+class PolicyFit(Struct, frozen=True, kw_only=True):
     """What one policy makes of a node."""
 
     now: Reach
@@ -69,8 +67,7 @@ class PolicyFit:
         return tuple(each.size for each in self.outcomes if each.verdict is verdict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(Struct, frozen=True, kw_only=True):
     """What fits a node."""
 
     best_pair_gbps: int

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeVar
+
+from msgspec import Struct
 
 from agent.config.conversion import nearest
 from agent.config.gpu_names import GpuNames, GpuSelector
 from agent.model.inventory import Gpu, PciAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedGpu:
+class NamedGpu(Struct, frozen=True, kw_only=True):
     """What a GPU may be called by."""
 
     index: int

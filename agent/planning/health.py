@@ -8,15 +8,16 @@ before says nothing any more. A fault of the driver as a whole ends with it.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Struct, frozen=True, kw_only=True):
     """The GPUs and MigInstances that must not be handed out, by UUID, each with the reason."""
 
     unhealthy: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

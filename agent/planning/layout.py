@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.conversion import nearest
 from agent.config.layouts import Entry, Layout, Wish
@@ -21,8 +22,7 @@ from agent.planning.layout_model import (
 from agent.planning.layout_wishes import describe, divide
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
+class _Claim(Struct, frozen=True, kw_only=True):
     """What one entry wants of one GPU."""
 
     entry: Entry

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.mig import ComputeProfile, GpuInstance, GpuInstanceProfile
 from agent.planning.layout_generation import Entries, device_filter
@@ -12,8 +13,7 @@ from agent.planning.layout_model import DivisibleGpu
 from agent.planning.mig_packing import pack
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuState:
+class GpuState(Struct, frozen=True, kw_only=True):
     """A GPU and what it is divided into now."""
 
     gpu: DivisibleGpu
@@ -22,8 +22,7 @@ class GpuState:
     instances: tuple[GpuInstance, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Export:
+class Export(Struct, frozen=True, kw_only=True):
     """The state of the GPUs as the entries of one layout."""
 
     entries: Entries

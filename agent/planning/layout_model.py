@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from agent.config.problems import Problem
 from agent.model.mig import GpuInstanceProfile, WantedInstance
 from agent.planning.gpu_selection import NamedGpu
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DivisibleGpu(NamedGpu):
+class DivisibleGpu(NamedGpu, frozen=True, kw_only=True):
     """A GPU, as far as layouts look at it."""
 
     capable: bool
@@ -24,8 +24,7 @@ class DivisibleGpu(NamedGpu):
         return f"GPU {self.index} ({self.model})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuKind:
+class GpuKind(Struct, frozen=True, kw_only=True):
     """GPUs of one model that offer the same profiles: what fits one fits each."""
 
     subject: str
@@ -67,8 +66,7 @@ class Mode(Enum):
     KEEP = "keep"  # left as it is
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divided:
+class Divided(Struct, frozen=True, kw_only=True):
     """MIG mode on, and these instances; the largest first."""
 
     instances: tuple[WantedInstance, ...]
@@ -77,8 +75,7 @@ class Divided:
 Wanted = Mode | Divided
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
+class Resolution(Struct, frozen=True, kw_only=True):
     """A layout on the GPUs of a node; with problems, nothing is wanted of any."""
 
     wanted: Mapping[str, Wanted] = field(default_factory=dict)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from agent.model.mig import (
     ComputeInstance,
@@ -40,8 +41,7 @@ _States: TypeAlias = dict[int, tuple[int, tuple[int, ...]]]
 """What a state costs, and the starts that lead to it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrangement:
+class Arrangement(Struct, frozen=True, kw_only=True):
     """The best way to place a layout, or the largest part of it."""
 
     places: tuple[tuple[WantedInstance, MigPlacement], ...]
@@ -50,8 +50,7 @@ class Arrangement:
     """Compute slices of what is placed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occupancy:
+class Occupancy(Struct, frozen=True, kw_only=True):
     """What a GPU is divided into, and who holds what of it."""
 
     instances: tuple[GpuInstance, ...] = ()

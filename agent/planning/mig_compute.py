@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
+
+from msgspec import Struct
 
 from agent.model.mig import ComputeInstance, GpuInstance, GpuInstanceProfile, compute_starts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCompute:
+class NewCompute(Struct, frozen=True, kw_only=True):
     """A compute instance that is to be made."""
 
     profile: int
@@ -20,8 +20,7 @@ class NewCompute:
     """First compute slice; None: wherever the driver puts it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeChange:
+class ComputeChange(Struct, frozen=True, kw_only=True):
     """From the compute instances of a GPU instance to those that are wanted."""
 
     gone: tuple[ComputeInstance, ...]

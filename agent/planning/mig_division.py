@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from agent.model.mig import GpuInstanceProfile, WantedInstance
 from agent.planning.mig_room import MigTable

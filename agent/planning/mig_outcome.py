@@ -6,8 +6,9 @@ this board can be divided so. The last two say what could be had instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from agent.model.mig import ComputeInstance, GpuInstance, GpuInstanceProfile, WantedInstance
 from agent.planning.mig_arrange import Holders
@@ -15,8 +16,7 @@ from agent.planning.mig_division import Division
 from agent.planning.mig_steps import MigStep
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigGpu:
+class MigGpu(Struct, frozen=True, kw_only=True):
     """One GPU, as far as dividing it goes."""
 
     uuid: str
@@ -34,8 +34,7 @@ class MigGpu:
     """Who holds the GPU as a whole: in the way of a change of its mode."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """Steps that lead to a layout, as few as there can be."""
 
     gpu: str
@@ -44,8 +43,7 @@ class Plan:
     """What the GPU is divided into afterwards, every instance with its start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
+class Obstacle(Struct, frozen=True, kw_only=True):
     """Something held that would have to go."""
 
     holders: tuple[str, ...]
@@ -60,8 +58,7 @@ class Obstacle:
         return f"{self.name} is held by {', '.join(self.holders)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
+class Blocked(Struct, frozen=True, kw_only=True):
     """The layout is reached only when others let go of something."""
 
     gpu: str
@@ -79,8 +76,7 @@ class Blocked:
         return f"{self.gpu}: {held}. Possible now: {self.nearest}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Impossible:
+class Impossible(Struct, frozen=True, kw_only=True):
     """No GPU of this board can be divided so."""
 
     gpu: str

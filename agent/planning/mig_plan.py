@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agent.model.mig import GpuInstance, WantedInstance
 from agent.planning.mig_arrange import Arrangement, Occupancy, arrange, arrange_part

@@ -7,8 +7,9 @@ them), compute slices out of as many as the whole GPU has, and fewer of its kind
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from agent.model.mig import GpuInstance, GpuInstanceProfile, MigPlacement
 
@@ -16,8 +17,7 @@ _DIGIT = 10
 """Bits for one count in a score: sums over the GPUs of a node still compare place by place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(Struct, frozen=True, kw_only=True):
     """What could be created beside the given instances."""
 
     more: Mapping[int, int]
@@ -42,8 +42,7 @@ def slices_of(placement: MigPlacement) -> int:
     return ((1 << placement.size) - 1) << placement.start
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MigTable:
+class MigTable(Struct, frozen=True, kw_only=True, eq=False):
     """A board's profiles, prepared for looking up."""
 
     profiles: Mapping[int, GpuInstanceProfile]

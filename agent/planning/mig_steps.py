@@ -7,14 +7,14 @@ plan's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from agent.model.mig import ComputeInstance, GpuInstance, MigPlacement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetMigMode:
+class SetMigMode(Struct, frozen=True, kw_only=True):
     """Turn MIG mode on or off. Before Hopper it takes effect with the GPU's next reset."""
 
     gpu: str
@@ -29,8 +29,7 @@ class SetMigMode:
         return f"{self.gpu}: turn MIG mode {'on' if self.enabled else 'off'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestroyComputeInstance:
+class DestroyComputeInstance(Struct, frozen=True, kw_only=True):
     """Destroy a compute instance."""
 
     gpu: str
@@ -46,8 +45,7 @@ class DestroyComputeInstance:
         return f"{self.gpu}: destroy compute instance {self.compute.id} of {inside} ({self.name})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestroyGpuInstance:
+class DestroyGpuInstance(Struct, frozen=True, kw_only=True):
     """Destroy a GPU instance whose compute instances earlier steps destroyed."""
 
     gpu: str
@@ -62,8 +60,7 @@ class DestroyGpuInstance:
         return f"{self.gpu}: destroy GPU instance {self.instance.id} ({self.name} at {start})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateGpuInstance:
+class CreateGpuInstance(Struct, frozen=True, kw_only=True):
     """Make a GPU instance at a chosen place."""
 
     gpu: str
@@ -79,22 +76,19 @@ class CreateGpuInstance:
         return f"{self.gpu}: create {self.name} at {self.placement.start} (new {self.number})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Existing:
+class Existing(Struct, frozen=True, kw_only=True):
     """A GPU instance that the driver knows by this id."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class New:
+class New(Struct, frozen=True, kw_only=True):
     """The GPU instance that an earlier step of the plan makes under this number."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateComputeInstance:
+class CreateComputeInstance(Struct, frozen=True, kw_only=True):
     """Make a compute instance in a GPU instance."""
 
     gpu: str

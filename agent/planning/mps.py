@@ -8,7 +8,8 @@ refuses the exclusive compute mode, without which work would bypass the server, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from agent.config.sharing import MPS_MOST_CLIENTS
 from agent.model.inventory import Gpu
@@ -27,8 +28,7 @@ PIPE_DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
 LOG_DIRECTORY = "CUDA_MPS_LOG_DIRECTORY"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """What one client may use of one GPU."""
 
     memory_mib: int | None
@@ -36,8 +36,7 @@ class Limits:
     threads_percent: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MpsSet:
+class MpsSet(Struct, frozen=True, kw_only=True):
     """GPUs that one MPS control daemon serves: those of which a container may get several."""
 
     name: str
@@ -66,8 +65,7 @@ class MpsSet:
         return max(each.threads_percent for each in self.limits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendezvous:
+class Rendezvous(Struct, frozen=True, kw_only=True):
     """Where containers meet the daemon of a set, as folders of the host."""
 
     set: MpsSet
@@ -81,8 +79,7 @@ def rendezvous_of(mps_set: MpsSet, root: str, shm: str) -> Rendezvous:
     return Rendezvous(set=mps_set, pipe=f"{root}/{mps_set.name}/pipe", shm=f"{shm}/{mps_set.name}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Served(Struct, frozen=True, kw_only=True):
     """Which GPUs MPS daemons serve at this moment."""
 
     rendezvous: Mapping[str, Rendezvous] = field(default_factory=dict)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.errors import HardwareError
 from agent.model.inventory import Gpu
@@ -15,8 +16,7 @@ MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 CONTAINER_SHM = "/dev/shm"  # noqa: S108 - where the C library looks for shared memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Client(Struct, frozen=True, kw_only=True):
     """A container that computes through MPS."""
 
     rendezvous: Rendezvous

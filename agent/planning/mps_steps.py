@@ -7,14 +7,14 @@ daemon that ends lose their work, and work that began without one bypasses it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.planning.mig_holders import Held
 from agent.planning.mps import MpsSet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(Struct, frozen=True, kw_only=True):
     """A set whose GPUs were taken over for MPS."""
 
     set: MpsSet
@@ -22,8 +22,7 @@ class Taken:
     """The compute modes that its GPUs had before, by UUID, as NVML numbers them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MpsSteps:
+class MpsSteps(Struct, frozen=True, kw_only=True):
     """What is to be done now, and why the rest is not."""
 
     keep: tuple[Taken, ...] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.own import Nics
 from agent.model.inventory import Distance, Gpu, Inventory, Nic
@@ -16,8 +17,7 @@ NCCL_IB_HCA = "NCCL_IB_HCA"
 _NEAREST_FIRST = tuple(Distance)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenRail:
+class GivenRail(Struct, frozen=True, kw_only=True):
     """A NIC given for a GPU."""
 
     nic: str
@@ -30,16 +30,14 @@ class GivenRail:
     """How many other containers were given it too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MissingRail:
+class MissingRail(Struct, frozen=True, kw_only=True):
     """A GPU that got fewer NICs than it should, and why."""
 
     gpu: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allotment:
+class Allotment(Struct, frozen=True, kw_only=True):
     """The NICs of one container."""
 
     rails: tuple[GivenRail, ...] = ()

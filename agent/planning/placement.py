@@ -7,9 +7,10 @@ node. Same table, same request: same answer, whatever the order of the ids.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
+
+from msgspec import Struct
 
 from agent._native import Choice, PlacementEngine, PlacementPolicy
 from agent.model.inventory import Gpu, Inventory
@@ -23,8 +24,7 @@ T = TypeVar("T")
 SIZES = (2, 4, 8)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """``size`` devices out of ``available``, among them all of ``must_include``."""
 
     available: tuple[str, ...]

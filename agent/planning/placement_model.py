@@ -7,7 +7,8 @@ for; they rank, they do not promise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent._native import PlacementEngine
 from agent.model.inventory import Distance, Gpu, Inventory, PciPosition, nvlinks_between
@@ -35,8 +36,7 @@ _LANE_MBPS = {1: 250, 2: 500, 3: 985, 4: 1970, 5: 3940, 6: 7563}
 _REFERENCE_MBPS = 16 * _LANE_MBPS[4]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementModel:
+class PlacementModel(Struct, frozen=True, kw_only=True):
     """GPUs by rank; all sequences are as long as ``uuids``."""
 
     uuids: tuple[str, ...]

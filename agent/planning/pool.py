@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agent.ledger.ledger import Ledger
 from agent.model.inventory import Gpu
@@ -54,8 +56,7 @@ UNHEALTHY_TAINT = "gpu.nvidia.com/unhealthy"
 STARTING = "a pod that is being started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Struct, frozen=True, kw_only=True):
     """What claims have."""
 
     uuids: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -64,8 +65,7 @@ class Claimed:
     """Every device that a claim has, by name."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GpuPool:
+class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
     """Everything that decides what the pool has."""
 
     snapshot: Snapshot

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.inventory import Distance, Gpu, Inventory, Nic, PciAddress
 from agent.planning.nic_match import match_rounds
@@ -82,8 +83,7 @@ def _below_one_bridge(inventory: Inventory, gpu: Gpu, usable: tuple[Nic, ...]) -
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RailNumbers:
+class RailNumbers(Struct, frozen=True, kw_only=True):
     """Which rail a GPU and a NIC are on: those of one number are beside each other."""
 
     gpus: Mapping[str, int]

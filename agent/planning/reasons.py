@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.schema import Flags
 from agent.ledger.ledger import Allocation, Ledger
@@ -15,8 +16,7 @@ from agent.planning.health import Health
 ABSENT = "the driver no longer lists it"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
+class Faults(Struct, frozen=True, kw_only=True):
     """Why devices must not be handed out, whoever holds them."""
 
     health: Health

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from agent.config.sharing import TimeSlice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedDevice:
+class SharedDevice(Struct, frozen=True, kw_only=True):
     """How one device is shared."""
 
     path: str

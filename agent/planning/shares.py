@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agent._native import ShareChoice, SharePolicy
 from agent.model.mig_instance import MigInstance
@@ -17,8 +19,7 @@ from agent.planning.placement import Placement, PlacementTable, Request
 from agent.planning.slots import take_together
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShareRequest:
+class ShareRequest(Struct, frozen=True, kw_only=True):
     """``size`` shares out of ``available``, among them all of ``must_include``."""
 
     available: tuple[str, ...]
@@ -53,8 +54,7 @@ def choose_shares(table: PlacementTable, request: ShareRequest) -> Placement:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
+class _Counts(Struct, frozen=True):
     """Shares per GPU, by rank."""
 
     free: tuple[int, ...]

@@ -7,7 +7,9 @@ devices. NVIDIA's device plugin reads the names and selections and then drops th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.config.conversion import nearest
 from agent.config.gpu_names import GpuNames
@@ -28,16 +30,14 @@ from agent.planning.strategy import Named, Verdict
 SUFFIX = ".shared"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfit:
+class Unfit(Struct, frozen=True, kw_only=True):
     """Something in an entry that does not fit this node."""
 
     path: str
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedDevices:
+class SharedDevices(Struct, frozen=True, kw_only=True):
     """How the devices of a node are shared, and what does not fit of what was asked for."""
 
     by_device: Mapping[str, SharedDevice]

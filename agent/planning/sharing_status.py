@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.sharing import TimeSlice
 from agent.ledger.ledger import Ledger
@@ -13,8 +14,7 @@ from agent.planning.shared_device import SharedDevice
 from agent.planning.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaStatus:
+class ReplicaStatus(Struct, frozen=True, kw_only=True):
     """One Replica, or what a container still holds of a former sharing."""
 
     id: str
@@ -26,8 +26,7 @@ class ReplicaStatus:
     """What its container may use of the GPU, under MPS."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonStatus:
+class DaemonStatus(Struct, frozen=True, kw_only=True):
     """The MPS daemon that serves a GPU."""
 
     set: str
@@ -41,8 +40,7 @@ class DaemonStatus:
     """What a client may use that says nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharingStatus:
+class SharingStatus(Struct, frozen=True, kw_only=True):
     """How one GPU or MigInstance is shared."""
 
     device: str

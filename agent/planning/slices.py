@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from agent.planning.api_abilities import ApiAbilities
 from agent.planning.dra_devices import (
@@ -32,8 +33,7 @@ Document = dict[str, Any]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(Struct, frozen=True, kw_only=True):
     """Whose slices they are."""
 
     driver: str
@@ -42,16 +42,14 @@ class Pool:
     """The slices go with the node."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """A slice as it was sent, and as the server keeps it."""
 
     sent: Document
     kept: Document
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SliceChanges:
+class SliceChanges(Struct, frozen=True, kw_only=True):
     """What leads from the slices that are there to those wanted, in this order."""
 
     delete: tuple[Document, ...] = ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.config.own import ServingMode
 from agent.config.schema import Config
@@ -20,8 +22,7 @@ from agent.planning.rails import RailNumbers, carries_rdma, rail_numbers
 from agent.planning.reasons import ABSENT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """Configuration, Inventory, Health, Catalog and tables that belong together."""
 
     generation: int

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.config.schema import MigStrategy
 from agent.config.sharing import PREFIX, Resource, Resources, full_name
@@ -25,8 +26,7 @@ _Kind = tuple[str, int | None]
 """What MigInstances that one resource can offer have in common: profile and multiprocessors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(Struct, frozen=True, kw_only=True):
     """A device that is offered, and the resource that it is one of."""
 
     device: Device
@@ -40,8 +40,7 @@ class Named:
         return self.device.uuid if self.replica is None else f"{self.device.uuid}::{self.replica}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Former:
+class Former(Struct, frozen=True, kw_only=True):
     """A device that is not offered, but would be part of a resource if it were.
 
     The kubelet is told of it as long as a container holds it.
@@ -52,8 +51,7 @@ class Former:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True, kw_only=True):
     """A GPU of which nothing is offered, and why."""
 
     gpu: Gpu

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from itertools import combinations
 from typing import Any
+
+from msgspec.structs import asdict
 
 from agent.model.inventory import Gpu
 from agent.planning.nics import Allotment

@@ -15,8 +15,9 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from agent.model.errors import ConfigError, HardwareError
 from agent.partition.written import sync_folder
@@ -30,8 +31,7 @@ _OPERATOR_CAN_MEND = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(Struct, frozen=True, kw_only=True):
     """What one publication did, as file names."""
 
     written: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
+from msgspec.structs import replace
 
 from agent.model.errors import ClaimError
 from agent.model.mig import InstancePlace, MigPlacement
@@ -107,8 +107,8 @@ class ClaimInstances:
 
         def note(uuid: str) -> None:
             devices = list(claim.devices)
-            devices[number] = msgspec.structs.replace(device, uuids=(uuid,))
-            known = msgspec.structs.replace(claim, devices=tuple(devices))
+            devices[number] = replace(device, uuids=(uuid,))
+            known = replace(claim, devices=tuple(devices))
             self._store.write(known)
             made.append(known)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from agent.model.errors import HardwareError
 from agent.planning.device_metadata import (
@@ -56,14 +56,14 @@ class ClaimMetadata:
         if not self._wanted():
             return claim
         annotations = document["metadata"].get("annotations") or {}
-        claim = msgspec.structs.replace(claim, pod_claim=annotations.get(POD_CLAIM))
+        claim = replace(claim, pod_claim=annotations.get(POD_CLAIM))
         described = _described(claim)
         devices = []
         for each in claim.devices:
             inside = container_path(described, each.request, self._driver)
             file = {inside: str(self._path(claim.uid, each.request))}
-            devices.append(msgspec.structs.replace(each, files=file))
-        claim = msgspec.structs.replace(claim, devices=tuple(devices))
+            devices.append(replace(each, files=file))
+        claim = replace(claim, devices=tuple(devices))
         await self._write(claim)
         return claim
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
+from msgspec.structs import replace
 
 from agent.config.sharing import TimeSlice
 from agent.model.errors import ClaimError, PlumblineError
@@ -132,8 +132,8 @@ class ClaimSharing:
             self._refuse(device, usage)
             # Who looks on changes nothing for those who have it.
             applied = AS_IT_IS if device.admin else usage
-            devices.append(msgspec.structs.replace(device, usage=applied))
-        return msgspec.structs.replace(claim, devices=tuple(devices))
+            devices.append(replace(device, usage=applied))
+        return replace(claim, devices=tuple(devices))
 
     def _refuse(self, device: StoredDevice, usage: Usage) -> None:
         """Refuse what contradicts. Raises ClaimError."""
@@ -170,7 +170,7 @@ class ClaimSharing:
         mps_set = _wanted_set(claim)
         if mps_set is not None:
             mps_set = _joined(mps_set, others)
-            claim = _with_mps(claim, partial(msgspec.structs.replace, mps_set=mps_set.name))
+            claim = _with_mps(claim, partial(replace, mps_set=mps_set.name))
         await self._in_thread(self._store.write, claim)
         return claim, mps_set
 
@@ -185,7 +185,7 @@ class ClaimSharing:
         rendezvous = await self._in_thread(self._sharer.serve, mps_set)
         logs.event("mps_serving", claim=str(claim), set=mps_set.name, gpus=mps_set.gpus)
         told, seen = rendezvous_env(rendezvous), rendezvous_mounts(rendezvous)
-        return _with_mps(claim, partial(msgspec.structs.replace, env=told, mounts=seen))
+        return _with_mps(claim, partial(replace, env=told, mounts=seen))
 
     def _read_others(self, claim: StoredClaim) -> list[tuple[StoredClaim, StoredDevice]]:
         """Return the devices of other claims, as they are written down. Blocking."""
@@ -279,4 +279,4 @@ def _with_mps(claim: StoredClaim, change: Callable[[StoredDevice], StoredDevice]
         change(each) if not each.admin and each.usage is not None and each.usage.mps else each
         for each in claim.devices
     )
-    return msgspec.structs.replace(claim, devices=tuple(devices))
+    return replace(claim, devices=tuple(devices))

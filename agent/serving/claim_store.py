@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import Struct, field
 
 from agent.model.errors import ClaimError, HardwareError
 from agent.partition.written import forget, read_file, read_files, write_down, write_passing
@@ -23,7 +23,7 @@ _VERSION = 2
 _SUFFIX = ".json"
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class Place(Struct, frozen=True, kw_only=True):
     """Where an instance is that is made for a claim: one compute instance takes all of it."""
 
     profile: int
@@ -36,7 +36,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return self.start < other.start + other.size and other.start < self.start + self.size
 
 
-class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
+class StoredDevice(Struct, frozen=True, kw_only=True):
     """One device of a claim."""
 
     request: str
@@ -57,17 +57,17 @@ class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
     """The MpsSet whose daemon serves it."""
     admin: bool = False
     share_id: str | None = None
-    env: dict[str, str] = msgspec.field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
     """What containers are told beside it."""
-    mounts: dict[str, str] = msgspec.field(default_factory=dict)
+    mounts: dict[str, str] = field(default_factory=dict)
     """What containers see beside it, and may write to: paths of the host by their own."""
-    files: dict[str, str] = msgspec.field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     """What containers can read beside it: paths of the host by their own."""
     cdi_devices: tuple[str, ...] = ()
     """What containers are given beside it, by qualified name."""
 
 
-class StoredClaim(msgspec.Struct, frozen=True, kw_only=True):
+class StoredClaim(Struct, frozen=True, kw_only=True):
     """One claim on this node."""
 
     namespace: str
@@ -95,8 +95,7 @@ def held_uuids(claims: Iterable[StoredClaim]) -> dict[str, str]:
     return held
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadableFile:
+class UnreadableFile(Struct, frozen=True, kw_only=True):
     """A claim's file that says nothing that can be relied upon."""
 
     uid: str
@@ -110,7 +109,7 @@ class UnreadableFile:
         return f"{self.path}: {self.reason}"
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True):
+class _File(Struct, frozen=True, kw_only=True):
     version: int
     checksum: int
     claim: msgspec.Raw

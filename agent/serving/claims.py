@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.model.errors import ClaimError, ClusterError, PlumblineError, describe
 from agent.planning.claims import AllocatedClaim, Result, read_claim
@@ -56,8 +56,7 @@ class _TakenError(ClaimError):
     """Another claim has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Home:
+class Home(Struct, frozen=True, kw_only=True):
     """Whose claims they are, and where."""
 
     driver: str
@@ -286,7 +285,7 @@ class Claims:
             await self._in_thread(self._store.write, claim)
         for stage in self._stages:
             self._claims[claim.uid] = claim = await stage.prepare(claim, document)
-        completed = msgspec.structs.replace(claim, state="completed")
+        completed = replace(claim, state="completed")
         await self._in_thread(self._store.write, completed)
         self._claims[claim.uid] = completed
         self._unreadable.pop(claim.uid, None)
@@ -311,7 +310,7 @@ class Claims:
         try:
             await self._release(claim)
         except PlumblineError as error:
-            self._claims[claim.uid] = msgspec.structs.replace(claim, state="started")
+            self._claims[claim.uid] = replace(claim, state="started")
             logs.error(
                 "claim_not_undone",
                 claim=str(claim),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from agent.ledger.ledger import Account
 from agent.planning.decision import Question, Weighed, document, weigh
@@ -19,8 +19,7 @@ KEPT = 1000
 _SAME_ADMISSION_S = 10.0
 
 
-@dataclass(slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, kw_only=True):
     """One container's devices."""
 
     number: int
@@ -35,8 +34,7 @@ class Decision:
     pod: str | None = None
 
 
-@dataclass(slots=True)
-class Decisions:
+class Decisions(Struct):
     """Joins the kubelet's question, its Allocate, and the pod that it was for."""
 
     since_1970_s: Callable[[float], float]

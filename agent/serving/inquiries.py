@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from agent.ledger.ledger import Ledger
 from agent.model.errors import ConfigError, HardwareError
@@ -17,8 +17,7 @@ from agent.serving.decisions import KEPT, Decisions
 from agent.serving.local_socket import check_word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inquiries:
+class Inquiries(Struct, frozen=True, kw_only=True):
     """Answers from memory, but for what pods use claims: that the kubelet is asked."""
 
     decisions: Decisions

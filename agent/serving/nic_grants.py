@@ -14,9 +14,10 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from agent.ledger.ledger import Account
 from agent.telemetry import logs
@@ -26,8 +27,7 @@ from agent.telemetry import logs
 UNTOLD_S = 600.0
 
 
-@dataclass(slots=True, kw_only=True)
-class NicGrant:
+class NicGrant(Struct, kw_only=True):
     """The NICs of one container."""
 
     nics: tuple[str, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from agent.model.inventory import Gpu
 from agent.planning.nics import NCCL_IB_HCA, RDMA_CM, Allotment, allot, nccl_hcas
@@ -15,8 +16,7 @@ from agent.telemetry import logs
 from deviceplugin.values import DeviceNode, Mount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicAnswer:
+class NicAnswer(Struct, frozen=True, kw_only=True):
     """What one container needs for its NICs."""
 
     allotment: Allotment

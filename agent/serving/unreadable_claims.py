@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.planning.claims import Result
 from agent.planning.dra_devices import Subject
@@ -23,8 +24,7 @@ _HEX = "[0-9a-f]"
 _NAME = re.compile(rf"(gpu|mig)-({_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}})\b")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadableClaim:
+class UnreadableClaim(Struct, frozen=True, kw_only=True):
     """A claim that is prepared, or was being prepared, and that nothing else is known of."""
 
     file: UnreadableFile

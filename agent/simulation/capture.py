@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.errors import ConfigError
 from agent.model.inventory import Distance
@@ -12,8 +13,7 @@ from agent.simulation import capture_lines
 from agent.simulation.capture_lines import Header, Line, Row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relation:
+class Relation(Struct, frozen=True, kw_only=True):
     """What one cell says of two devices."""
 
     distance: Distance | None
@@ -23,8 +23,7 @@ class Relation:
     """True for PSB: both are dies of one board."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapturedGpu:
+class CapturedGpu(Struct, frozen=True, kw_only=True):
     """One GPU row. None is: the column is missing, or its cell is blank or N/A."""
 
     name: str
@@ -33,8 +32,7 @@ class CapturedGpu:
     memory_node: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class Capture(Struct, frozen=True, kw_only=True):
     """One matrix."""
 
     gpus: tuple[CapturedGpu, ...]

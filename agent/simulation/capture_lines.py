@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.errors import ConfigError
 from agent.simulation import lists
@@ -29,8 +30,7 @@ _CELL = re.compile(
 _NO_VALUE = ("", "N/A")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line, without what a terminal put into it."""
 
     number: int
@@ -44,8 +44,7 @@ class Line:
         return ConfigError(f"line {self.number}: {reason}\n    {shown}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """The line that names the columns."""
 
     line: Line
@@ -64,8 +63,7 @@ class Header:
         return tuple(name for name in self.names if not _GPU.fullmatch(name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """The line of one device."""
 
     line: Line

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class File:
+
+class File(Struct, frozen=True):
     """A regular file; ``path`` is relative to the machine's folder."""
 
     path: str
@@ -17,8 +17,7 @@ class File:
     executable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A symbolic link to another path of the machine, made relative as sysfs makes its own."""
 
     path: str
@@ -26,8 +25,7 @@ class Link:
     """Relative to the machine's folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceNode:
+class DeviceNode(Struct, frozen=True):
     """A character device; a regular file where this process may not make one."""
 
     path: str
@@ -35,8 +33,7 @@ class DeviceNode:
     minor: int
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Struct, frozen=True):
     """A folder that may stay empty."""
 
     path: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.model.errors import ConfigError
 from agent.simulation import build, capture, expand, profile, synthesise, tree
@@ -16,8 +16,7 @@ from agent.simulation.driver import Driver
 from agent.simulation.spec import MachineSpec, NicSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuState:
+class GpuState(Struct, frozen=True, kw_only=True):
     """One GPU as its driver has it now."""
 
     index: int
@@ -29,8 +28,7 @@ class GpuState:
     links: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineState:
+class MachineState(Struct, frozen=True, kw_only=True):
     """A machine as it is now."""
 
     folder: str
@@ -41,8 +39,7 @@ class MachineState:
     nics: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileSummary:
+class ProfileSummary(Struct, frozen=True, kw_only=True):
     """A profile that ships with Plumbline."""
 
     name: str
@@ -65,7 +62,7 @@ def create(name: str, target: Path, *, seed: str | None = None, force: bool = Fa
     identity = loaded.identity or loaded.name
     if seed is not None:
         identity = f"{identity}/{seed}"
-    return build.build(msgspec.structs.replace(loaded, identity=identity), target, force=force)
+    return build.build(replace(loaded, identity=identity), target, force=force)
 
 
 def import_capture(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.model.errors import ConfigError
 from agent.simulation import identity, parts
@@ -17,8 +17,7 @@ _FIRST_VIRTUAL = 2  # mlx5: virtual functions stand behind the two physical ones
 _FUNCTIONS, _DEVICES = 8, 32
 
 
-@dataclass(slots=True, kw_only=True)
-class NicMaker:
+class NicMaker(Struct, kw_only=True):
     """Makes network functions, numbering them as they are met."""
 
     identity: str
@@ -37,7 +36,7 @@ class NicMaker:
         virtual = tuple(
             self._virtual(physical, address, number, count=entry.vfs) for number in range(entry.vfs)
         )
-        return (dataclasses.replace(physical, virtual_functions=virtual), *virtual)
+        return (replace(physical, virtual_functions=virtual), *virtual)
 
     def _function(
         self, entry: Entry, address: Address, node: int | None, *, port: PortType, model: NicModel
@@ -85,12 +84,12 @@ class NicMaker:
         own = physical.role
         if not isinstance(own, NicSpec):  # pragma: no cover - made just above
             raise TypeError(physical)
-        return dataclasses.replace(
+        return replace(
             physical,
             address=str(address._replace(device=device, function=function)),
-            ids=dataclasses.replace(physical.ids, device=_VIRTUAL_CONNECTX),
+            ids=replace(physical.ids, device=_VIRTUAL_CONNECTX),
             physical_function=physical.address,
-            role=dataclasses.replace(
+            role=replace(
                 own,
                 rdma=None if own.rdma is None else f"{own.rdma}v{number}",
                 interface=None if own.interface is None else f"{own.interface}v{number}",

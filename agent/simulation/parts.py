@@ -7,7 +7,7 @@ import functools
 from importlib import resources
 from typing import TypeVar
 
-import msgspec
+from msgspec import Struct
 
 from agent.model.errors import ConfigError
 from agent.simulation import strict
@@ -15,7 +15,7 @@ from agent.simulation import strict
 T = TypeVar("T")
 
 
-class Clocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Clocks(Struct, frozen=True, forbid_unknown_fields=True):
     """The highest clocks, in MHz."""
 
     graphics: int
@@ -26,7 +26,7 @@ class Clocks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: as ``graphics``."""
 
 
-class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Power(Struct, frozen=True, forbid_unknown_fields=True):
     """Power limits and idle draw, in watts."""
 
     default: int
@@ -35,7 +35,7 @@ class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle: int
 
 
-class NvlinkPorts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NvlinkPorts(Struct, frozen=True, forbid_unknown_fields=True):
     """The NVLinks of one GPU."""
 
     count: int
@@ -44,7 +44,7 @@ class NvlinkPorts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """MB/s of one link in one direction."""
 
 
-class GpuModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GpuModel(Struct, frozen=True, forbid_unknown_fields=True):
     """What every board of one model has in common."""
 
     name: str
@@ -75,7 +75,7 @@ class GpuModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What P2P status says where the board refuses peer access; None: what the path allows."""
 
 
-class MigRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MigRow(Struct, frozen=True, forbid_unknown_fields=True):
     """A size of GPU instance; the fields are those of a machine's description."""
 
     number: int
@@ -95,7 +95,7 @@ class MigRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ofas: int = 0
 
 
-class NicModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NicModel(Struct, frozen=True, forbid_unknown_fields=True):
     """A network card as sysfs shows one function of it."""
 
     vendor_id: str
@@ -114,7 +114,7 @@ class NicModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The text of ports/1/rate, for example ``400 Gb/sec (4X NDR)``."""
 
 
-class BridgeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BridgeModel(Struct, frozen=True, forbid_unknown_fields=True):
     """A PCIe root port or switch chip."""
 
     vendor_id: str
@@ -125,7 +125,7 @@ class BridgeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pcie_width: int = 16
 
 
-class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Parts(Struct, frozen=True, forbid_unknown_fields=True):
     """Every part, by the name profiles use."""
 
     gpus: dict[str, GpuModel]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.errors import ConfigError
 from agent.simulation import addresses, parts
@@ -19,8 +20,7 @@ MakeFunctions = Callable[[Entry, Address, Root, PortType], tuple[Function, ...]]
 """Makes the functions of one entry: its own, then the virtual ones that are its neighbours."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(Struct, frozen=True):
     """The functions of one card, behind a port of their own."""
 
     entries: tuple[tuple[Address, Entry], ...]
@@ -34,8 +34,7 @@ class _Slot:
         return str(self.entries[0][0])
 
 
-@dataclass(frozen=True, slots=True)
-class _Switch:
+class _Switch(Struct, frozen=True):
     """A switch chip: its upstream port is alone on a bus, its downstream ports are on the next."""
 
     entry: Entry
@@ -50,8 +49,7 @@ class _Switch:
         return f"the switch above {self.behind[0]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Struct, frozen=True, kw_only=True):
     """What turns entries into a tree."""
 
     root_port: str
@@ -83,8 +81,7 @@ class Layout:
             yield from self.make(entry, address, root, PortType.INTEGRATED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Port:
+class _Port(Struct, frozen=True, kw_only=True):
     """Makes the bridges of one root complex."""
 
     layout: Layout

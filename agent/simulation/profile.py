@@ -7,14 +7,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-import msgspec
+from msgspec import Struct
 
 from agent.model.errors import ConfigError
 from agent.model.inventory import Distance
 from agent.simulation import strict
 
 
-class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Node(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A NUMA node with CPUs."""
 
     node: int
@@ -23,7 +23,7 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     memory_gib: int = 256
 
 
-class MemoryNodes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class MemoryNodes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """NUMA nodes without CPUs: the memory of a coherent GPU, or reserves for its MIG slices."""
 
     nodes: str
@@ -33,7 +33,7 @@ class MemoryNodes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """Memory of the first; the others are empty until a MIG slice takes one."""
 
 
-class Slit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Slit(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Firmware's NUMA distances; 10 is local."""
 
     same_socket: int = 12
@@ -43,7 +43,7 @@ class Slit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     memory_far: int = 120
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Entry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing in the PCI tree. Exactly one of the first group names what it is.
 
     Neighbours in a list with the same bus and device are functions of one card.
@@ -88,7 +88,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """NUMA node of the GPU's own memory."""
 
 
-class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Root(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A root complex."""
 
     root: str
@@ -99,7 +99,7 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """What stands behind it: one root port each, save entries on the root's own bus."""
 
 
-class Nvlink(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Nvlink(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the GPUs' NVLinks are wired."""
 
     switched: Literal["all", "none"] | tuple[int, ...] = "none"
@@ -110,7 +110,7 @@ class Nvlink(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """How many of a GPU's links are down."""
 
 
-class Fabric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Fabric(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The NVLink fabric."""
 
     state: Literal["not-supported", "not-started", "in-progress", "completed"] = "completed"
@@ -119,7 +119,7 @@ class Fabric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     clique_id: int = 0
 
 
-class Platform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Platform(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where the tray stands in its rack."""
 
     chassis_serial: str
@@ -131,7 +131,7 @@ class Platform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     fabric_guid: str
 
 
-class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Override(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A distance the machine reports against its own tree."""
 
     devices: tuple[str, str]
@@ -139,7 +139,7 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     distance: Distance
 
 
-class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Profile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A machine model."""
 
     version: Literal["v1"]

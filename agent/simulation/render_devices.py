@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.simulation import identity, vital_data
 from agent.simulation.entries import Entry, File, Link, text
@@ -18,8 +19,7 @@ _ETHERNET, _INFINIBAND = 1, 32  # ARPHRD_* in the kernel's include/uapi/linux/if
 DISPLAY_CLASS = 0x030000
 
 
-@dataclass(slots=True)
-class Numbering:
+class Numbering(Struct):
     """Renders class devices; numbers the DRM nodes in the order of the bus, as drivers probe."""
 
     cards: int = 0

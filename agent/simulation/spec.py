@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from agent.model.inventory import Distance, LinkPeer
 from agent.simulation.parts import GpuModel, NicModel
@@ -21,8 +22,7 @@ class PortType(IntEnum):
     """An endpoint on the root bus itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PciIds:
+class PciIds(Struct, frozen=True, kw_only=True):
     """Identity of a PCI function."""
 
     vendor: int
@@ -34,8 +34,7 @@ class PciIds:
     revision: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PcieSpec:
+class PcieSpec(Struct, frozen=True, kw_only=True):
     """A PCIe link: what it can do and what it is trained to."""
 
     max_generation: int
@@ -44,8 +43,7 @@ class PcieSpec:
     current_width: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuSpec:
+class GpuSpec(Struct, frozen=True, kw_only=True):
     """One GPU."""
 
     index: int
@@ -64,8 +62,7 @@ class GpuSpec:
     """Shared by the GPUs of one board; None leaves it to the driver."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NicSpec:
+class NicSpec(Struct, frozen=True, kw_only=True):
     """One network function."""
 
     model: NicModel
@@ -89,8 +86,7 @@ class NicSpec:
         return self.rdma or self.interface or ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NvmeSpec:
+class NvmeSpec(Struct, frozen=True, kw_only=True):
     """One NVMe controller."""
 
     name: str
@@ -98,8 +94,7 @@ class NvmeSpec:
     serial: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
+class Function(Struct, frozen=True, kw_only=True):
     """A PCI function that is no bridge."""
 
     address: str
@@ -113,8 +108,7 @@ class Function:
     physical_function: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bridge:
+class Bridge(Struct, frozen=True, kw_only=True):
     """A root port, or one port of a switch."""
 
     address: str
@@ -128,8 +122,7 @@ class Bridge:
     children: tuple[Bridge | Function, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostBridge:
+class HostBridge(Struct, frozen=True, kw_only=True):
     """A root complex: ``pci<domain>:<bus>`` in sysfs."""
 
     domain: int
@@ -143,8 +136,7 @@ class HostBridge:
         return f"pci{self.domain:04x}:{self.bus:02x}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumaSpec:
+class NumaSpec(Struct, frozen=True, kw_only=True):
     """One NUMA node; without CPUs it is memory only."""
 
     id: int
@@ -154,8 +146,7 @@ class NumaSpec:
     distances: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuSpec:
+class CpuSpec(Struct, frozen=True, kw_only=True):
     """One logical CPU."""
 
     id: int
@@ -166,8 +157,7 @@ class CpuSpec:
     """The hardware threads of its core, itself included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSpec:
+class LinkSpec(Struct, frozen=True, kw_only=True):
     """One NVLink of a GPU."""
 
     gpu: int
@@ -177,8 +167,7 @@ class LinkSpec:
     up: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformSpec:
+class PlatformSpec(Struct, frozen=True, kw_only=True):
     """Where a tray stands in its rack, as NVML's platform info tells it."""
 
     chassis_serial: str
@@ -189,8 +178,7 @@ class PlatformSpec:
     fabric_guid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FabricSpec:
+class FabricSpec(Struct, frozen=True, kw_only=True):
     """The NVLink fabric the GPUs belong to."""
 
     state: str
@@ -198,8 +186,7 @@ class FabricSpec:
     clique_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DistanceOverride:
+class DistanceOverride(Struct, frozen=True, kw_only=True):
     """A distance of two devices, by PCI address, that contradicts what sysfs shows."""
 
     a: str
@@ -207,8 +194,7 @@ class DistanceOverride:
     distance: Distance
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineSpec:
+class MachineSpec(Struct, frozen=True, kw_only=True):
     """A machine."""
 
     name: str

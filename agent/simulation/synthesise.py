@@ -6,9 +6,9 @@ import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.model.inventory import Distance
 from agent.simulation import (
@@ -44,8 +44,7 @@ _CARD_BY_ARCHITECTURE = {
 _NEWEST_CARD = "cx7-ndr"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Synthesis:
+class Synthesis(Struct, frozen=True, kw_only=True):
     """A machine made from a capture."""
 
     profile: Profile
@@ -67,7 +66,7 @@ def synthesise(capture: Capture, *, name: str, source: str, model: str | None = 
     names = _device_names(capture)
     bare = _profile(capture, wiring, nodes, relations, names=names)
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
-    bare = msgspec.structs.replace(
+    bare = replace(
         bare,
         name=name,
         identity=f"capture/{digest}",
@@ -78,7 +77,7 @@ def synthesise(capture: Capture, *, name: str, source: str, model: str | None = 
         Override(devices=(names[each.a], names[each.b]), distance=each.captured) for each in kept
     )
     return Synthesis(
-        profile=msgspec.structs.replace(bare, distances=overrides),
+        profile=replace(bare, distances=overrides),
         notes=(*_guesses(capture, wiring, gpu, nodes, guessed=model is None), *_notes(kept)),
     )
 
@@ -185,8 +184,7 @@ def _nvswitches(count: int, roots: Sequence[Root]) -> Iterator[Root]:
         yield Root(root=f"{domain:04x}:00", node=-1, ports=ports)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Contradiction:
+class _Contradiction(Struct, frozen=True, kw_only=True):
     """A pair, by column names, whose captured class is not what the tree amounts to."""
 
     a: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.errors import ConfigError
 from agent.simulation import parts
@@ -24,8 +25,7 @@ _BRIDGED = {4: "rtx-a6000", 12: "a100-pcie-40gb"}
 _SWITCHES = {"volta": 12, "ampere": 6, "hopper": 4}  # PCI functions of an 8 or 16 GPU board
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wiring:
+class Wiring(Struct, frozen=True, kw_only=True):
     """GPUs and their NVLinks."""
 
     model: str

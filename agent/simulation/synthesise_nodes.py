@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.inventory import Distance
 from agent.simulation import lists
@@ -15,8 +16,7 @@ _MOST_NODES = 1024  # MAX_NUMNODES of distribution kernels
 _CPUS_OF_A_NODE = 16  # where a capture tells no CPU at all: a container's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nodes:
+class Nodes(Struct, frozen=True, kw_only=True):
     """NUMA nodes, and where devices are."""
 
     sockets: tuple[tuple[Node, ...], ...]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agent.model.errors import ConfigError
 from agent.model.inventory import Distance
@@ -18,8 +18,7 @@ _FUNCTIONS = 8  # of a card
 _SEPARATE_CARDS = 16  # below a switch with more devices than this, NICs are functions of cards
 
 
-@dataclass(frozen=True, slots=True)
-class _Card:
+class _Card(Struct, frozen=True):
     """Functions behind one port."""
 
     names: tuple[str, ...]
@@ -29,8 +28,7 @@ class _Card:
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Switch:
+class _Switch(Struct, frozen=True):
     """A switch chip."""
 
     behind: tuple[_Card | _Switch, ...]
@@ -40,8 +38,7 @@ class _Switch:
         return 2 + sum(node.buses for node in self.behind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planner:
+class Planner(Struct, frozen=True, kw_only=True):
     """Turns groups of devices into root complexes with addresses."""
 
     relations: Relations
@@ -123,4 +120,4 @@ class Planner:
     def _function(self, name: str, at: str, root_node: int) -> Entry:
         node = self.node_of[name]
         stated = None if node == root_node else node
-        return msgspec.structs.replace(self.entry(name), at=at, node=stated)
+        return replace(self.entry(name), at=at, node=stated)

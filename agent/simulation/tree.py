@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agent.model.inventory import Distance
 from agent.simulation import addresses
@@ -18,8 +19,7 @@ from agent.simulation.spec import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """A device with everything above it."""
 
     root: HostBridge

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimRef:
+
+class ClaimRef(Struct, frozen=True, kw_only=True):
     """A ResourceClaim as the kubelet names it."""
 
     namespace: str
@@ -19,8 +19,7 @@ class ClaimRef:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedDevice:
+class PreparedDevice(Struct, frozen=True, kw_only=True):
     """One allocated device that containers can be given."""
 
     requests: tuple[str, ...]
@@ -33,22 +32,19 @@ class PreparedDevice:
     """Which share of a device that several claims have; told under v1 only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(Struct, frozen=True, kw_only=True):
     """A claim whose devices containers can be given."""
 
     devices: tuple[PreparedDevice, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """A claim that cannot be prepared, or given back, at this moment; the kubelet asks again."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
+class Released(Struct, frozen=True, kw_only=True):
     """A claim of which nothing is left on the node."""
 
 
@@ -60,8 +56,7 @@ class HealthState(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceHealth:
+class DeviceHealth(Struct, frozen=True, kw_only=True):
     """The health of one device of a pool."""
 
     pool: str

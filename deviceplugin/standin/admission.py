@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import grpc.aio
+from msgspec import Struct, field
 
 from deviceplugin import wire
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
@@ -31,8 +31,7 @@ HintProvider = Callable[[Pod, Container], Mapping[str, Hints]]
 """Stands for the kubelet's other managers, of CPUs and of memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopologyRules:
+class TopologyRules(Struct, frozen=True, kw_only=True):
     """How the topology manager is configured. Its scope is the container."""
 
     numa: Numa = field(default_factory=Numa)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from deviceplugin.standin.plugin import PluginClient
 from deviceplugin.values import Device
@@ -12,8 +13,7 @@ from deviceplugin.values import Device
 STOP_GRACE_S = 300.0
 
 
-@dataclass(slots=True, kw_only=True)
-class ResourceState:
+class ResourceState(Struct, kw_only=True):
     """One resource as the device manager sees it."""
 
     client: PluginClient | None = None

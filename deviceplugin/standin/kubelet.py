@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import grpc
 import grpc.aio
+from msgspec import Struct
 
 from deviceplugin import names, rpc, sockets, wire
 from deviceplugin._generated import deviceplugin_v1beta1_pb2 as api
@@ -29,8 +29,7 @@ _PRIVATE_PREFIX = ".kl-"
 _WAIT_S = 5.0
 
 
-@dataclass(slots=True, kw_only=True)
-class Conduct:
+class Conduct(Struct, kw_only=True):
     """How the kubelet behaves towards plugins that register; may be changed at any time."""
 
     refuse: str | None = None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+
+from msgspec import Struct, field
 
 LOCAL_DISTANCE = 10
 REMOTE_DISTANCE = 20
@@ -25,8 +26,7 @@ class Policy(StrEnum):
     SINGLE_NUMA_NODE = "single-numa-node"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numa:
+class Numa(Struct, frozen=True, kw_only=True):
     """The NUMA nodes of the machine and how far apart they are."""
 
     nodes: tuple[int, ...] = (0,)
@@ -49,8 +49,7 @@ class Numa:
         return self.distances.get((a, b), self.distances.get((b, a), local))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
+class Hint(Struct, frozen=True, kw_only=True):
     """One possible affinity; ``mask`` None means any node will do."""
 
     mask: int | None
@@ -136,8 +135,7 @@ def _is_single(hint: Hint) -> bool:
     return hint.preferred and (hint.mask is None or hint.mask.bit_count() == 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Merged:
+class _Merged(Struct, frozen=True):
     mask: int
     preferred: bool
 

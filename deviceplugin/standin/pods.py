@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from deviceplugin.values import ContainerAllocation
 
@@ -11,8 +12,7 @@ NO_NODE = -1
 """Stands for the NUMA node of a device that has none, as in the kubelet's checkpoint."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(Struct, frozen=True, kw_only=True):
     """A container and the device-plugin resources in its limits."""
 
     name: str
@@ -23,8 +23,7 @@ class Container:
     """ResourceClaims whose devices it uses, by name; the stand-in only tells of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
+class Pod(Struct, frozen=True, kw_only=True):
     """A pod. Devices of an init container are reused by the containers after it."""
 
     name: str
@@ -44,8 +43,7 @@ class Pod:
         yield from self.containers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocated:
+class Allocated(Struct, frozen=True, kw_only=True):
     """What one container was given of one resource."""
 
     container: str

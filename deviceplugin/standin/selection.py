@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from deviceplugin.standin.numa import mask_of
 
@@ -16,8 +17,7 @@ class SelectionFailed(Exception):  # noqa: N818  # becomes an AdmissionFailed
     """The resource cannot give what was asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class Stock(Struct, frozen=True, kw_only=True):
     """What a resource has at the moment of a request."""
 
     topology: Mapping[str, tuple[int, ...]]
@@ -37,8 +37,7 @@ class Stock:
         return any(self.topology.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class Split(Struct, frozen=True, kw_only=True):
     """The available devices by how they stand to an affinity."""
 
     aligned: frozenset[str]

@@ -5,9 +5,9 @@ The Catalog is made by hand; everything after it is what the daemon runs.
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 
 from builders import gpu, inventory, numa, pairs_by_node
+from msgspec.structs import replace
 
 from agent.config.schema import Config, Flags, PluginFlags, SharedPolicy
 from agent.ledger.ledger import Ledger

@@ -1,10 +1,10 @@
 """From an Inventory to the answer, on any node there could be: uneven, degraded, half unknown."""
 
 import random
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from placement_facts import machine_of
 from placement_machines import ranks
 from placement_oracle import Oracle

@@ -1,10 +1,10 @@
 """Inventories of nodes that nobody built: uneven, degraded, with facts missing."""
 
 import random
-from dataclasses import replace
 from itertools import combinations
 
 from builders import address, gpu, inventory, nic, numa
+from msgspec.structs import replace
 
 from agent.model.inventory import (
     Distance,

@@ -1,10 +1,10 @@
 """What a node offers: GPUs, their health and their NUMA nodes."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
 from builders import gpu, inventory, numa
+from msgspec.structs import replace
 
 from agent.config.flags import resolve
 from agent.config.own import DEFAULT_IGNORED_XIDS

@@ -1,9 +1,10 @@
 """MIG instances in CDI specifications: their names, and what these open."""
 
-from dataclasses import replace
+import dataclasses
 
 from builders import gpu
 from divided import divided
+from msgspec.structs import replace
 
 from agent.planning.cdi import Surroundings, cdi_gpus, gpu_spec, is_stale
 from tests.unit.cdi_rules import violations
@@ -45,7 +46,9 @@ def test_only_instances_with_graphics_get_graphics_nodes():
 
 def test_an_instance_without_a_capability_node_has_no_name():
     closed = divided(0, "1g.10gb")
-    hidden = tuple(replace(each, access_node=None) for each in closed.partition.instances)
+    hidden = tuple(
+        dataclasses.replace(each, access_node=None) for each in closed.partition.instances
+    )
 
     document = spec(replace(closed, partition=replace(closed.partition, instances=hidden)))
 

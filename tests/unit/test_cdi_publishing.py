@@ -2,9 +2,9 @@
 
 import json
 import logging
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from agent.config.flags import resolve
 from agent.discovery.device_nodes import DeviceNodes

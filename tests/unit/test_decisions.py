@@ -1,9 +1,8 @@
 """Decisions: the kubelet's question, what it allocated, and for whom, joined and weighed."""
 
-from dataclasses import replace
-
 import pytest
 from builders import gpu, inventory, numa, pairs_by_node
+from msgspec.structs import replace
 
 from agent.config.schema import Config
 from agent.ledger.ledger import Account, Allocation

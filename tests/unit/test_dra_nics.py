@@ -1,10 +1,9 @@
 """NICs as DRA devices, and claims for them beside those for GPUs."""
 
-from dataclasses import replace
-
 import pytest
 from builders import gpu, inventory, nic, numa
 from claim_bench import POOL, ClaimBench, result
+from msgspec.structs import replace
 
 from agent.config.own import Nics, Plumbline, ServingMode
 from agent.config.schema import Config

@@ -1,10 +1,9 @@
 """What the pool of a node has: instances, cells and shares, and what becomes of what is held."""
 
-from dataclasses import replace
-
 import pytest
 from builders import gpu, inventory, numa, pairs_by_node
 from mig_boards import H100
+from msgspec.structs import replace
 
 from agent.config.gpu_names import GpuNames
 from agent.config.own import Cell, ClaimedMig, Dra, Plumbline, ServingMode

@@ -1,10 +1,11 @@
 """How GPUs in MIG mode are offered under each strategy, and what is left out with which reason."""
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
 from builders import gpu, inventory, numa
 from divided import OFF, divided
+from msgspec.structs import replace
 
 from agent.config.flags import resolve
 from agent.config.schema import Config, Flags, MigStrategy, PluginFlags
@@ -101,7 +102,8 @@ def test_the_name_is_of_the_attributes_where_a_driver_calls_the_profile_otherwis
     # One driver's nvidia-smi says 1g.24gb of what is 1g.23gb by its memory.
     odd = divided(0, "1g.23gb", board="B200")
     renamed = tuple(
-        replace(each, name=each.name.replace("23gb", "24gb")) for each in odd.partition.profiles
+        dataclasses.replace(each, name=each.name.replace("23gb", "24gb"))
+        for each in odd.partition.profiles
     )
 
     catalog = offer("mixed", replace(odd, partition=replace(odd.partition, profiles=renamed)))
@@ -113,7 +115,7 @@ def test_two_profiles_of_one_name_are_told_apart_by_the_driver():
     # By the memory that a mock of an H200 tells, 1g.18gb comes out as 1g.35gb, too.
     both = divided(0, "1g.18gb", ("1g.35gb", 2), board="H200")
     larger = tuple(
-        replace(each, memory_mib=18432) if each.slices == 1 else each
+        dataclasses.replace(each, memory_mib=18432) if each.slices == 1 else each
         for each in both.partition.profiles
     )
 
@@ -294,9 +296,11 @@ def test_what_took_the_place_of_a_held_instance_is_withheld_and_the_rest_is_not(
     ledger = held("MIG-0-1-0", SMALL)
     again = divided(0, "1g.10gb", "1g.10gb")
     fresh = tuple(
-        replace(
+        dataclasses.replace(
             each,
-            compute=tuple(replace(c, uuid=c.uuid.replace("MIG", "MIG-new")) for c in each.compute),
+            compute=tuple(
+                dataclasses.replace(c, uuid=c.uuid.replace("MIG", "MIG-new")) for c in each.compute
+            ),
         )
         for each in again.partition.instances
     )
@@ -341,7 +345,7 @@ def test_a_divided_gpu_is_not_counted_as_free():
 )
 def test_an_instance_without_a_capability_node_is_healthy_only_where_it_can_be_given(argv, healthy):
     one = divided(0, "1g.10gb")
-    closed = tuple(replace(each, access_node=None) for each in one.partition.instances)
+    closed = tuple(dataclasses.replace(each, access_node=None) for each in one.partition.instances)
     flags = resolve([*argv, "--mig-strategy=mixed"], {}).config.flags
 
     catalog = build_catalog(

@@ -1,9 +1,8 @@
 """What the kubelet is told to prefer: policies by resource, the whole node, shares of GPUs."""
 
-from dataclasses import replace
-
 import pytest
 from builders import gpu, inventory, numa, pairs_by_node
+from msgspec.structs import replace
 
 from agent._native import SharePolicy
 from agent.config.own import PlacementPolicy, PlacementRules, Plumbline, ResourcePolicy

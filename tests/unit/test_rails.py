@@ -1,9 +1,8 @@
 """Which NICs stand beside a GPU."""
 
-from dataclasses import replace
-
 import pytest
 from builders import gpu, inventory, nic
+from msgspec.structs import replace
 
 from agent.model.inventory import Distance, NicPort, PairDistance
 from agent.planning.rails import nics_beside, rail_numbers

@@ -1,9 +1,8 @@
 """Sockets of NUMA nodes, by package and by distance."""
 
-from dataclasses import replace
-
 import pytest
 from builders import gpu, inventory, numa, pairs_by_node
+from msgspec.structs import replace
 
 from agent.planning.placement import PlacementTable, Request
 from agent.planning.sockets import sockets_of
