@@ -59,7 +59,8 @@ class SlicePublisher:
         self._taint_effect = taint_effect
         self._pool: Pool | None = None
         self._abilities = ApiAbilities()
-        self._is_registered = False
+        self._registrations = 0
+        self._is_connected = False
         self._wake = asyncio.Event()
         self._published: Offering | None = None
         self._written: dict[str, Written] = {}
@@ -73,10 +74,13 @@ class SlicePublisher:
     def registered(self) -> None:
         """Take in that a kubelet has taken the driver: server and node may be others by now."""
         self._pool = None
+        self._registrations += 1
+        self._is_connected = False
         asyncio.get_running_loop().call_later(CONNECTED_S, self._connected)
+        self._wake.set()
 
     def _connected(self) -> None:
-        self._is_registered = True
+        self._is_connected = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -98,10 +102,14 @@ class SlicePublisher:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _publish(self) -> None:
-        offering, there = self._offering(), self._there.of(self._driver)
-        if offering is None or there is None or not self._is_registered:
+        if not self._registrations:
             return
-        pool = self._pool or await self._look_around()
+        if self._pool is None:
+            # While the kubelet connects.
+            await self._look_around()
+        pool, offering, there = self._pool, self._offering(), self._there.of(self._driver)
+        if pool is None or offering is None or there is None or not self._is_connected:
+            return
         offering = self._ordered(offering)
         held = reduced(offering, self._abilities)
         wanted = plan_slices(held, pool, self._taint_effect(), self._abilities)
@@ -133,14 +141,18 @@ class SlicePublisher:
                 doing="leaving them as the API server keeps them; a webhook may have changed them",
             )
 
-    async def _look_around(self) -> Pool:
-        """Find out whose slices they are, and what the server is. Raises ClusterError."""
+    async def _look_around(self) -> None:
+        """Find out whose slices they are, and what the server is. Raises ClusterError.
+
+        A registration meanwhile makes the answer void: the pool stays unknown.
+        """
+        registrations = self._registrations
         version = await in_thread(server_version, self._connection)
         if version != self._abilities.version:
             self._abilities = ApiAbilities(version=version)
         uid = await in_thread(node_uid, self._connection, self._node)
-        self._pool = Pool(driver=self._driver, node=self._node, node_uid=uid)
-        return self._pool
+        if registrations == self._registrations:
+            self._pool = Pool(driver=self._driver, node=self._node, node_uid=uid)
 
     def _ordered(self, offering: Offering) -> Offering:
         """Return an offering in the order in which it is to be published now."""
