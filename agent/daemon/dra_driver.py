@@ -94,7 +94,6 @@ class DraDriver:
         self.name = name
         self._site = site
         self._pool = pool
-        self._changed = changed
         specs = ClaimSpecs(
             site.spec_dir, name, nodes=offers.nodes, around=offers.around, in_thread=in_thread
         )
@@ -134,7 +133,6 @@ class DraDriver:
     async def take_in(self) -> None:
         """Take in what an earlier instance prepared. Raises HardwareError."""
         await self.claims.load()
-        self._changed()
 
     async def run(self) -> None:
         """Serve, for ever."""

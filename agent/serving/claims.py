@@ -96,8 +96,7 @@ class Claims:
     ) -> None:
         """``stages`` come before ``files``, each in its order.
 
-
-        ``changed`` is told of every change.
+        ``changed`` is told of every change of what claims have, and once when that is loaded.
         """
         self._store = store
         self._home = home
@@ -108,7 +107,7 @@ class Claims:
         self._in_thread = in_thread
         self._changed = changed
         self._changes = 0
-        self._told: tuple[Mapping[str, str], Mapping[str, Subject]] = ({}, {})
+        self._told: tuple[Mapping[str, str], Mapping[str, Subject]] | None = None
         self._pulse = Pulse()
         self._claims: dict[str, StoredClaim] = {}
         self._unreadable: dict[str, UnreadableClaim] = {}
@@ -128,6 +127,7 @@ class Claims:
             if claim.state == "started":
                 await self._undo(claim)
         logs.event("claims_loaded", prepared=len(self._claims))
+        self._note_change()
 
     async def _tidy(self) -> None:
         """Bring files into line with what is known, as far as the disk allows it."""

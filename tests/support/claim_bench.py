@@ -42,6 +42,8 @@ class ClaimBench:
         self.folder = folder
         self.objects = {}
         self.fetched = []
+        self.told = []
+        """What claims had, whenever that was said to have changed."""
         self.release = None
         """While this asyncio.Event is not set, nothing gets done in threads."""
         self.boot = "boot-1"
@@ -77,7 +79,7 @@ class ClaimBench:
             stages=self.stages(),
             files=self.files(offers),
             in_thread=self.in_thread,
-            changed=lambda: None,
+            changed=lambda: self.told.append(self.claims.allocated.keys()),
         )
 
     async def in_thread(self, call, *args):

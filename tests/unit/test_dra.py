@@ -206,6 +206,21 @@ async def test_a_prepared_claim_has_a_specification_and_the_same_answer_ever_aft
     assert bench.fetched == ["u1"]
 
 
+async def test_every_change_of_what_claims_have_is_told_after_a_restart_too(tmp_path):
+    bench = GpuClaimBench(tmp_path, snapshot())
+    ref = bench.ref("u1", result("gpu-1"))
+    await bench.prepare(ref)
+    await bench.prepare(ref)
+    assert bench.told == [{"gpu-1"}]
+    bench.start()
+    bench.told.clear()
+
+    await bench.claims.load()
+    await bench.unprepare("u1")
+
+    assert bench.told == [{"gpu-1"}, set()]
+
+
 async def test_a_specification_that_a_reboot_took_away_is_written_again(tmp_path):
     bench = GpuClaimBench(tmp_path, snapshot())
     ref = bench.ref("u1", result("gpu-1"))
