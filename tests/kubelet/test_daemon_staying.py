@@ -146,6 +146,8 @@ async def test_a_bad_configuration_changes_nothing():
         process = await node.serving("--config", str(config))
         config.write_text("version: v1\nflags: {plugin: {deviceIdStrategy: index}}\n")
         process.send_signal(signal.SIGHUP)
+        # Which forgives Xids.
+        await node.logged("config_refused")
         machines.inject_xid(node.machine, "3", 79)
         await node.unhealthy(1)
 
@@ -162,6 +164,8 @@ async def test_a_hangup_reads_everything_again_and_disturbs_nobody():
         written = json.loads(spec.read_text())
         spec.unlink()
         process.send_signal(signal.SIGHUP)
+        # Which forgives Xids.
+        await node.logged("config_read")
         machines.inject_xid(node.machine, "1", 48)
         await node.unhealthy(1)
 
