@@ -29,6 +29,7 @@ from agent.model.errors import DriverReplacedError, NoDriverError, describe
 from agent.model.machine import Machine
 from agent.planning.health import Health
 from agent.planning.mps import NOTHING_SERVED, Served
+from agent.planning.reasons import ABSENT
 from agent.planning.snapshot import Snapshot, build_snapshot
 from agent.telemetry import logs
 
@@ -256,6 +257,21 @@ class Node:
             health = health.after_xid(uuid, xid, ())
         self._apply(health)
 
+    def remember_xids(self, xids: Mapping[str, int]) -> None:
+        """Take in what Xids had marked before this process began."""
+        ignored = ignored_xids(self._config.plumbline)
+        health = self._health
+        for uuid, xid in xids.items():
+            health = health.after_xid(uuid, xid, ignored)
+        if health is self._health:
+            return
+        logs.warning(
+            "xids_remembered",
+            xids=tuple(f"{uuid}: {xid}" for uuid, xid in sorted(xids.items())),
+            doing="leaving them marked until they have left and are back, a SIGHUP, or a reboot",
+        )
+        self._apply(health)
+
     def forgive_xids(self) -> None:
         """Take GPUs for mended that an Xid had marked: somebody says so."""
         mended = self._health.forgiven()
@@ -360,7 +376,10 @@ class Node:
     async def _look(self) -> None:
         # What health was when the look began is merged here with what it has become.
         ready = await self._found()
-        self._health = self._health.after_look(self._looked_from, ready.health)
+        seen = {gpu.uuid for gpu in (*ready.inventory.gpus, *ready.departed)}
+        self._health = self._health.after_look(self._looked_from, ready.health).gone_unseen(
+            seen, ABSENT
+        )
         await self._account()
         await self._prepared(ready)
         # What changes now, and what did since the look began: the look may not have seen its end.

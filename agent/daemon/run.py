@@ -27,6 +27,7 @@ from agent.daemon.orders import Orders
 from agent.daemon.shared_gpus import SharedGpus
 from agent.daemon.threads import in_thread
 from agent.daemon.windows import Windows
+from agent.daemon.xid_record import XidRecord
 from agent.discovery.library import simulated_machine
 from agent.ledger.ledger import Account
 from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
@@ -101,6 +102,7 @@ class Daemon:
         self._sharing = SharedGpus(self._machine, resolved.config.flags, node=self._node)
         self._claims_wanted = asyncio.Event()
         self._dra = self._second_door(resolved)
+        self._xids = XidRecord(self._machine)
         self._windows = self._new_windows(resolved)
         self._decisions.noted = self._windows.noted
         self._cluster = _cluster(resolved, self._ordered)
@@ -249,7 +251,9 @@ class Daemon:
         if self._cluster:
             self._cluster.close()
         doors = [self._dra.close()] if self._dra else []
-        await asyncio.gather(self._orders.close(), self._sharing.close(), *doors)
+        await asyncio.gather(
+            self._orders.close(), self._sharing.close(), self._xids.flush(), *doors
+        )
         await self._node.close()
 
     async def _take_over_and_serve(self) -> None:
@@ -263,6 +267,7 @@ class Daemon:
             self._windows.run(),
             self._orders.run(),
             self._sharing.run(),
+            self._xids.run(),
             self._serve_claims(),
             *also,
         )
@@ -278,6 +283,7 @@ class Daemon:
         """Take in what an earlier instance left."""
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
+        self._node.remember_xids(await in_thread(self._xids.load))
         await self._orders.take_in()
         await self._sharing.take_in()
         if self._dra:
@@ -341,6 +347,7 @@ class Daemon:
             or "none",
             warnings=len(snapshot.inventory.warnings),
         )
+        self._xids.keep(snapshot.health.xids)
         self._note_doors(snapshot)
         self._plugins.offer(offered_devices(snapshot.catalog))
         self._orders.stirred()

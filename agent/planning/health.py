@@ -1,8 +1,8 @@
 """Which GPUs may be handed out, and why not: a pure fold over what was observed.
 
-A mark on a GPU stays until somebody says that it is mended, or the process restarts, unless the
-GPU had left and came back: the driver has started it anew by then, and whatever was wrong with it
-before says nothing any more. A fault of the driver as a whole ends with it.
+A mark on a GPU stays until somebody says that it is mended, unless the GPU had left and came back:
+the driver has started it anew by then, and whatever was wrong with it before says nothing any more.
+A fault of the driver as a whole ends with it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,17 @@ class Health(Struct, frozen=True, kw_only=True):
         """Return the health after a GPU has left."""
         marked = self.marked(uuid, reason)
         return marked if uuid in self.absent else replace(marked, absent=self.absent | {uuid})
+
+    def gone_unseen(self, known: Container[str], reason: str) -> Health:
+        """Return the health where GPUs have left that an Xid had marked for an earlier process.
+
+        ``known`` are the UUIDs of those that this process sees, or has seen.
+        """
+        left = [uuid for uuid in self.xids if uuid.startswith("GPU-") and uuid not in known]
+        health = self
+        for uuid in left:
+            health = health.gone(uuid, reason)
+        return health
 
     def back(self, gpu: str, parts: Iterable[str]) -> Health:
         """Return the health once a GPU that had left is trusted again, with what is part of it."""

@@ -53,6 +53,19 @@ def test_what_xids_marked_is_forgiven_and_nothing_else():
     assert well.back("GPU-3", ()).reason("GPU-3") == "silent"
 
 
+def test_a_gpu_that_left_before_the_agent_began_is_trusted_once_it_is_back():
+    ill = Health()
+    for uuid in ("GPU-1", "GPU-2", "MIG-1"):
+        ill = ill.after_xid(uuid, 79, ())
+
+    found = ill.gone_unseen({"GPU-2"}, "not there")
+
+    assert found.absent == {"GPU-1"}
+    assert found.gone_unseen({"GPU-2"}, "not there") == found
+    assert found.reason("GPU-1") == "Xid 79"
+    assert found.back("GPU-1", ()).xids.keys() == {"GPU-2", "MIG-1"}
+
+
 @pytest.mark.parametrize("first", ["xid", "other"])
 def test_what_else_is_wrong_with_a_gpu_stays_when_its_xid_is_forgiven(first):
     marks = [lambda h: h.after_xid("GPU-1", 79, ()), lambda h: h.marked("GPU-1", "unheard")]

@@ -119,6 +119,7 @@ class Cluster:
         # The next agent's devices are to be told from this one's.
         self.node.wait(no_devices, why="an agent that is gone leaves devices", timeout_s=20)
         self.machine.mend()
+        self.machine.forget_xids()
 
     def serve(self, *flags: str, offers: Mapping[str, int] | None = None, **options: Any) -> None:
         """Start the agent; returns when the node has what it offers, by default eight GPUs."""

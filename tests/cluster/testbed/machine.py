@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agent.daemon.xid_record import PATH as XIDS
 from agent.simulation import machines
 from testbed.lists import parse_list
 
@@ -45,6 +46,10 @@ class SimulatedMachine:
         """Bring back every GPU that was lost."""
         while self._lost:
             machines.restore(self.folder, self._lost.pop())
+
+    def forget_xids(self) -> None:
+        """Have the next agent know nothing of Xids that an earlier one has heard."""
+        (self.folder / XIDS.removeprefix("/")).unlink(missing_ok=True)
 
     def _gpus(self) -> dict[str, str]:
         return {gpu.uuid: gpu.address for gpu in machines.look(self.folder).gpus}
