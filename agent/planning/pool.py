@@ -45,6 +45,7 @@ from agent.planning.dra_mig import (
 )
 from agent.planning.dra_order import listed_order
 from agent.planning.dra_shares import with_shares
+from agent.planning.lost_devices import lost_device
 from agent.planning.mig_room import table_of
 from agent.planning.snapshot import Snapshot
 from agent.planning.strategy import DISPLAY_GPUS, in_mig_mode
@@ -79,12 +80,11 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
         """What the pool has, in the order in which it is listed.
 
         What a container holds through the device plugin is left out until it ends, unless a
-        claim has it as well: an allocated device stays in the pool.
+        claim has it as well: an allocated device stays in the pool, also one that is lost.
         """
-        devices = (*self._whole_devices, *self._cell_devices, *self._instances)
         listed = [
             self._judged(each)
-            for each in devices
+            for each in self._devices
             if each.name in self.claimed.devices or self.held(each.subject) is None
         ]
         return Offering(
@@ -116,10 +116,9 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def health(self) -> Mapping[str, str | None]:
         """What is wrong with each device that there is, by name; None with those that are well."""
-        devices = (*self._whole_devices, *self._cell_devices, *self._instances)
         return {
             each.name: self._reason(each.subject)
-            for each in devices
+            for each in self._devices
             if not isinstance(each.subject, NewInstance) or each.name in self.claimed.devices
         }
 
@@ -165,6 +164,18 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
             for uuid, each in self.on_demand.items()
             if uuid in self.gpus and each.may_be_divided(in_mig_mode=in_mig_mode(self.gpus[uuid]))
         }
+
+    @cached_property
+    def _devices(self) -> tuple[DraDevice, ...]:
+        """Everything that could be listed, in that order."""
+        there = (*self._whole_devices, *self._cell_devices, *self._instances)
+        names = {each.name for each in there}
+        lost = (
+            lost_device(name, subject)
+            for name, subject in sorted(self.claimed.devices.items())
+            if name not in names
+        )
+        return (*there, *lost)
 
     @cached_property
     def _whole(self) -> tuple[str, ...]:
@@ -221,7 +232,10 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
         claimed = (
             cell_with(subject.gpus)
             for name, subject in self.claimed.devices.items()
-            if isinstance(subject, WholeGpus) and len(subject.gpus) > 1 and name not in names
+            if isinstance(subject, WholeGpus)
+            and len(subject.gpus) > 1
+            and name not in names
+            and self.gpus.keys() >= set(subject.gpus)
         )
         return (*tiled, *claimed)
 

@@ -8,6 +8,8 @@ import yaml
 from api_server import NODE
 from dra_node import GPUS, dra_node
 
+from agent.simulation import machines
+
 SOON_S = 2.0
 CELLS = {"mode": "dra", "dra": {"cells": ["pair", "quad"]}}
 
@@ -67,6 +69,37 @@ async def test_nothing_is_asked_or_written_while_nothing_changes():
         # What comes first is free as before: the order of the others has not changed.
         news = [(method, path) for method, path, _ in it.server.requests[asked:]]
         assert news == [("GET", "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims/c-u1")]
+
+
+def taints(server):
+    return {
+        name: {each["key"]: each.get("value") for each in device["taints"]}
+        for name, device in server.devices(GPUS).items()
+        if device.get("taints")
+    }
+
+
+async def test_what_became_of_gpus_is_known_to_the_next_agent():
+    async with dra_node() as it:
+        first = await it.start()
+        await it.register(GPUS)
+        lost, struck = (it.node.uuid(i).lower() for i in (0, 1))
+        claim = it.claim("u1", gpu__nvidia__com=lost)
+        await it.prepare(GPUS, claim)
+        machines.inject_xid(it.node.machine, "1", 79)
+        await it.until(lambda: taints(it.server) == {struck: {"gpu.nvidia.com/xid": "79"}})
+        await it.node.stop(first)
+        machines.lose(it.node.machine, "0", silently=True)
+        it.server.wipe_slices()
+
+        await it.start()
+        await it.register(GPUS)
+
+        ill = {struck: {"gpu.nvidia.com/xid": "79"}, lost: {"gpu.nvidia.com/gpu-lost": "true"}}
+        await it.until(lambda: taints(it.server) == ill)
+        assert len(it.server.devices(GPUS)) == 8
+        assert await it.unprepare(GPUS, claim) == ""
+        await it.until(lambda: lost not in it.server.devices(GPUS))
 
 
 async def test_a_watch_that_breaks_or_is_too_old_is_begun_anew():

@@ -11,12 +11,13 @@ from agent.config.schema import Config
 from agent.ledger.ledger import Allocation, Ledger
 from agent.model.inventory import MigMode
 from agent.model.mig import ComputeInstance, GpuInstance, InstancePlace, MigPlacement, Partition
+from agent.planning.dra_cells import cell_with
 from agent.planning.dra_devices import ExistingInstance, NewInstance, RequestPolicy, WholeGpus
 from agent.planning.dra_doors import waiting_for
 from agent.planning.dra_mig import OnDemand
 from agent.planning.dra_shares import with_shares
 from agent.planning.health import Health
-from agent.planning.pool import Claimed, GpuPool
+from agent.planning.pool import LOST_TAINT, Claimed, GpuPool
 from agent.planning.snapshot import build_snapshot
 
 OFF, ON = MigMode(current=False, pending=False), MigMode(current=True, pending=True)
@@ -164,6 +165,40 @@ def test_a_cell_that_a_claim_has_stays_when_another_would_be_made_now():
     assert first.subject in pairs
     assert pairs[WholeGpus(gpus=odd)]
     assert found.fault(WholeGpus(gpus=odd)) == "it is unhealthy: Xid 79"
+
+
+def test_what_claims_have_stays_although_its_gpu_was_gone_before_the_agent_began():
+    pair = ("GPU-0", "GPU-4")
+    devices = {
+        "gpu-1": WholeGpus(gpus=("GPU-1",)),
+        "mig-2-1": ExistingInstance(gpu="GPU-2", uuid="MIG-2-1"),
+        "gpu-3-mig-3g-40gb-4": NewInstance(gpu="GPU-3", profile=THREE_G.id, placement=HALF),
+        cell_with(pair).name: WholeGpus(gpus=pair),
+    }
+    found = pool(gpu(0, mig=OFF), claimed=Claimed(devices=devices), cells=[Cell.PAIR])
+
+    listed = {each.name: each for each in found.offering.devices}
+    assert listed.keys() == {"gpu-0", *devices}
+    assert {name: listed[name].subject for name in devices} == devices
+    assert {name: listed[name].attributes["type"] for name in devices} == {
+        "gpu-1": "gpu",
+        "mig-2-1": "mig",
+        "gpu-3-mig-3g-40gb-4": "mig",
+        cell_with(pair).name: "pair",
+    }
+    assert all(listed[name].taints == {LOST_TAINT: "true"} for name in devices)
+    assert found.offering.allocated == devices.keys()
+    assert found.health.pop("gpu-0") is None
+    assert found.health == dict.fromkeys(devices, "the driver no longer lists it")
+
+
+def test_what_a_claim_has_is_not_ill_because_it_would_not_be_offered_now():
+    devices = {"gpu-0": WholeGpus(gpus=("GPU-0",))}
+    found = pool(divided(0), claimed=Claimed(devices=devices))
+
+    (device,) = found.offering.devices
+    assert (device.name, device.subject, device.taints) == ("gpu-0", devices["gpu-0"], {})
+    assert found.health == {"gpu-0": None}
 
 
 def test_a_gpu_whose_division_is_being_changed_is_not_given():
