@@ -1,20 +1,24 @@
-"""What makes an agent end at a step of its choice, in a copy of its packages.
+"""What makes an agent end or halt at a step of its choice, in a copy of its packages.
 
 ``PLUMBLINE_DIE_AT=prepare:3`` is the third thing done on the disk or to the driver from the first
 claim on that is prepared, ``unprepare:1`` the first from one on that is given back.
+``PLUMBLINE_HALT_AT`` halts it there until it may go on: see dying.halt_at for what is put into the
+folder ``PLUMBLINE_HALT_IN``.
 """
 
+import functools
 import os
+from pathlib import Path
 
-from dying import die_at
+from dying import die_at, halt_at
 
 from agent.serving.claims import Claims
 
 ACTS = {"prepare": "_carried_out", "unprepare": "_unprepare"}
 
 
-def die_in(what, number):
-    """Have this process end before a step of preparing or giving back."""
+def stop_in(what, number, stop):
+    """Have this process stop before a step of preparing or giving back."""
     begun = False
     call = getattr(Claims, ACTS[what])
 
@@ -24,9 +28,13 @@ def die_in(what, number):
         return await call(*args, **kwargs)
 
     setattr(Claims, ACTS[what], act)
-    die_at(number, counts=lambda: begun)
+    stop(number, counts=lambda: begun)
 
 
-if "PLUMBLINE_DIE_AT" in os.environ:
-    named, _, step = os.environ["PLUMBLINE_DIE_AT"].partition(":")
-    die_in(named, int(step))
+STOPS = {"PLUMBLINE_DIE_AT": die_at}
+if folder := os.environ.get("PLUMBLINE_HALT_IN"):
+    STOPS["PLUMBLINE_HALT_AT"] = functools.partial(halt_at, folder=Path(folder))
+for variable, stop in STOPS.items():
+    if variable in os.environ:
+        named, _, step = os.environ[variable].partition(":")
+        stop_in(named, int(step), stop)
