@@ -251,7 +251,9 @@ class Dra:
         claims, on_demand = self._gpus.claims, self._on_demand.found
         made_of = (id(snapshot), id(ledger), claims.changes, id(on_demand))
         if self._pool is None or self._pool_of != made_of:
-            claimed = Claimed(uuids=claims.held, devices=claims.allocated)
+            claimed = Claimed(
+                uuids=claims.held, devices=claims.allocated, addresses=claims.addresses
+            )
             self._pool_of = made_of
             # It keeps what it is made of, so that no other can get the same id.
             self._pool = GpuPool(

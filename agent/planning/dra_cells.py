@@ -15,6 +15,7 @@ from msgspec import Struct
 from agent.config.own import Cell
 from agent.model.inventory import Gpu, Inventory
 from agent.planning.dra_devices import (
+    PCI_BUS_ID,
     CounterSet,
     DraDevice,
     Value,
@@ -31,7 +32,7 @@ NODE_COUNTERS = "gpus"
 # In one counter set.
 _MOST_GPUS = 32
 # What GPUs of one cell may differ in: that alone says nothing of the cell.
-_OF_ONE_GPU = frozenset({"gpuIndex", "moduleID", "resource.kubernetes.io/pciBusID"})
+_OF_ONE_GPU = frozenset({"gpuIndex", "moduleID", PCI_BUS_ID})
 
 
 class CellMembers(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from agent.planning.sockets import sockets_of
 DRIVER = "gpu.nvidia.com"
 _VALUE_BYTES = 64
 _STANDARD = "resource.kubernetes.io/"
+PCI_BUS_ID = _STANDARD + "pciBusID"
 _VERSION_PARTS = 3
 
 Value = str | int | bool
@@ -147,7 +148,7 @@ def board_facts(gpu: Gpu, inventory: Inventory) -> dict[str, Value | Version | N
         "moduleID": gpu.module_id,
         "socket": _socket(gpu, inventory),
         "pcieSwitch": position.switch if position else None,
-        _STANDARD + "pciBusID": gpu.address,
+        PCI_BUS_ID: gpu.address,
         _STANDARD + "pcieRoot": position.root if position else None,
         _STANDARD + "numaNode": gpu.numa_node,
         "numaNode": gpu.numa_node,

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from agent.model.inventory import Nic, NicPort, PciAddress
 from agent.planning.dra_devices import (
+    PCI_BUS_ID,
     DraDevice,
     NicFunction,
     Offering,
@@ -186,7 +187,7 @@ def _device(nic: Nic, snapshot: Snapshot) -> DraDevice:
 
 
 def _least(address: str) -> dict[str, Value | Version | None]:
-    return {"type": "nic", _STANDARD + "pciBusID": address}
+    return {"type": "nic", PCI_BUS_ID: address}
 
 
 def _port(nic: Nic) -> NicPort | None:

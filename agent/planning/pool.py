@@ -64,6 +64,8 @@ class Claimed(Struct, frozen=True, kw_only=True):
     """Names of claims by the UUID of what they have to themselves."""
     devices: Mapping[str, Subject] = field(default_factory=lambda: MappingProxyType({}))
     """Every device that a claim has, by name."""
+    addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Where its GPUs were on the PCI bus, by UUID."""
 
 
 class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
@@ -171,7 +173,7 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
         there = (*self._whole_devices, *self._cell_devices, *self._instances)
         names = {each.name for each in there}
         lost = (
-            lost_device(name, subject)
+            lost_device(name, subject, self.claimed.addresses)
             for name, subject in sorted(self.claimed.devices.items())
             if name not in names
         )

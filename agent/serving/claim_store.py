@@ -46,6 +46,8 @@ class StoredDevice(Struct, frozen=True, kw_only=True):
     device: str
     gpus: tuple[str, ...] = ()
     """GPUs that it is, or that it is a part of, by UUID; none for a NIC."""
+    addresses: tuple[str, ...] = ()
+    """Where these were on the PCI bus, in the same order."""
     uuids: tuple[str, ...] = ()
     """What containers are given: GPUs or a MigInstance by UUID, a NIC by PCI address. None for an
     instance that has not been made yet."""

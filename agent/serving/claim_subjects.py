@@ -14,8 +14,13 @@ from agent.planning.dra_devices import (
 from agent.serving.claim_store import Place, StoredDevice
 
 
-def stored_device(result: Result, subject: Subject) -> StoredDevice:
-    """Return what a claim is to have for a result, before anything is done for it."""
+def stored_device(
+    result: Result, subject: Subject, addresses: tuple[str, ...] = ()
+) -> StoredDevice:
+    """Return what a claim is to have for a result, before anything is done for it.
+
+    ``addresses`` are those of the subject's GPUs on the PCI bus.
+    """
     gpus: tuple[str, ...]
     uuids: tuple[str, ...]
     place = None
@@ -35,6 +40,7 @@ def stored_device(result: Result, subject: Subject) -> StoredDevice:
         pool=result.pool,
         device=result.device,
         gpus=gpus,
+        addresses=addresses,
         uuids=uuids,
         place=place,
         admin=result.admin,

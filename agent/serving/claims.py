@@ -78,6 +78,10 @@ class Offers(Protocol):
         """
         ...
 
+    def addresses(self, subject: Subject) -> tuple[str, ...]:
+        """Return where the GPUs of a subject are on the PCI bus."""
+        ...
+
 
 class Claims:
     """Everything here happens on the event loop but files and requests."""
@@ -169,6 +173,16 @@ class Claims:
             each.device: subject_of(each)
             for claim in self._claims.values()
             for each in claim.devices
+        }
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Return where GPUs of claims were on the PCI bus, by UUID."""
+        return {
+            uuid: address
+            for claim in self._claims.values()
+            for each in claim.devices
+            for uuid, address in zip(each.gpus, each.addresses, strict=False)
         }
 
     @property
@@ -367,7 +381,7 @@ class Claims:
             subject = subjects.get(result.device)
             if subject is None:
                 raise ClaimError(f"this node has no device {result.device}; {_there(subjects)}")
-            device = stored_device(result, subject)
+            device = stored_device(result, subject, self._offers.addresses(subject))
             if (other := conflict(device, others)) is not None:
                 raise _TakenError(f"{result.device} is claimed by {other}")
             if (lost := taken_unreadably(device, unreadable, subjects)) is not None:

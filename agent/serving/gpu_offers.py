@@ -8,7 +8,7 @@ from agent.model.errors import ClaimError, HardwareError
 from agent.planning import cdi
 from agent.planning.claims import Result
 from agent.planning.dra_devices import Subject
-from agent.planning.pool import GpuPool
+from agent.planning.pool import GpuPool, gpus_of
 from agent.serving.claim_store import StoredDevice
 
 
@@ -33,6 +33,10 @@ class GpuOffers:
         if illness is not None and not result.tolerates(pool.taints(subject), effect):
             return illness
         return pool.held(subject)
+
+    def addresses(self, subject: Subject) -> tuple[str, ...]:
+        """Return where the GPUs of a subject are on the PCI bus."""
+        return tuple(self._known().gpus[uuid].address for uuid in gpus_of(subject))
 
     def nodes(self, device: StoredDevice) -> tuple[str, ...]:
         """Return the device nodes of a device. Raises HardwareError, ClaimError."""

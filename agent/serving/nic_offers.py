@@ -30,6 +30,10 @@ class NicOffers:
             raise NotImplementedError
         return self._known().fault(subject)
 
+    def addresses(self, subject: Subject) -> tuple[str, ...]:  # noqa: ARG002 - an Offers
+        """Return none: a function has no GPUs."""
+        return ()
+
     def nodes(self, device: StoredDevice) -> tuple[str, ...]:
         """Return the device nodes of a device. Raises HardwareError, ClaimError."""
         pool = self._known()

@@ -79,11 +79,19 @@ def taints(server):
     }
 
 
+def addresses(server):
+    return {
+        name: device["attributes"]["resource.kubernetes.io/pciBusID"]["string"]
+        for name, device in server.devices(GPUS).items()
+    }
+
+
 async def test_what_became_of_gpus_is_known_to_the_next_agent():
     async with dra_node() as it:
         first = await it.start()
         await it.register(GPUS)
         lost, struck = (it.node.uuid(i).lower() for i in (0, 1))
+        before = addresses(it.server)
         claim = it.claim("u1", gpu__nvidia__com=lost)
         await it.prepare(GPUS, claim)
         machines.inject_xid(it.node.machine, "1", 79)
@@ -98,6 +106,7 @@ async def test_what_became_of_gpus_is_known_to_the_next_agent():
         ill = {struck: {"gpu.nvidia.com/xid": "79"}, lost: {"gpu.nvidia.com/gpu-lost": "true"}}
         await it.until(lambda: taints(it.server) == ill)
         assert len(it.server.devices(GPUS)) == 8
+        assert addresses(it.server)[lost] == before[lost]
         assert await it.unprepare(GPUS, claim) == ""
         await it.until(lambda: lost not in it.server.devices(GPUS))
 

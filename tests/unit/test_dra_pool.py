@@ -175,7 +175,8 @@ def test_what_claims_have_stays_although_its_gpu_was_gone_before_the_agent_began
         "gpu-3-mig-3g-40gb-4": NewInstance(gpu="GPU-3", profile=THREE_G.id, placement=HALF),
         cell_with(pair).name: WholeGpus(gpus=pair),
     }
-    found = pool(gpu(0, mig=OFF), claimed=Claimed(devices=devices), cells=[Cell.PAIR])
+    claimed = Claimed(devices=devices, addresses={"GPU-2": "0000:03:00.0"})
+    found = pool(gpu(0, mig=OFF), claimed=claimed, cells=[Cell.PAIR])
 
     listed = {each.name: each for each in found.offering.devices}
     assert listed.keys() == {"gpu-0", *devices}
@@ -186,6 +187,7 @@ def test_what_claims_have_stays_although_its_gpu_was_gone_before_the_agent_began
         "gpu-3-mig-3g-40gb-4": "mig",
         cell_with(pair).name: "pair",
     }
+    assert listed["mig-2-1"].attributes["resource.kubernetes.io/pciBusID"] == "0000:03:00.0"
     assert all(listed[name].taints == {LOST_TAINT: "true"} for name in devices)
     assert found.offering.allocated == devices.keys()
     assert found.health.pop("gpu-0") is None
