@@ -58,12 +58,23 @@ class Oracle:
     def _has_cycle(self, chosen, least):
         start = chosen[0]
 
-        def walk(at, left):
-            if not left:
-                return self.pairs[at][start] >= least
-            return any(walk(b, left - {b}) for b in left if self.pairs[at][b] >= least)
+        def onward(at, left):
+            return ((b, left - {b}) for b in left if self.pairs[at][b] >= least)
 
-        return walk(start, frozenset(chosen[1:]))
+        # A dozen GPUs with no ring have millions of ways, which mostly meet again.
+        seen = set()
+        ways = [iter([(start, frozenset(chosen[1:]))])]
+        while ways:
+            state = next(ways[-1], None)
+            if state is None:
+                ways.pop()
+            elif state not in seen:
+                seen.add(state)
+                at, left = state
+                if not left and self.pairs[at][start] >= least:
+                    return True
+                ways.append(onward(at, left))
+        return False
 
     def spanned(self, name, chosen):
         """Return how many are known, and how many devices are nowhere known."""
