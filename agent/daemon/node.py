@@ -272,6 +272,11 @@ class Node:
         )
         self._apply(health)
 
+    @property
+    def xids(self) -> Mapping[str, int]:
+        """What Xids have marked, by UUID."""
+        return self._health.xids
+
     def forgive_xids(self) -> None:
         """Take GPUs for mended that an Xid had marked: somebody says so."""
         mended = self._health.forgiven()

@@ -30,7 +30,13 @@ from agent.daemon.windows import Windows
 from agent.daemon.xid_record import XidRecord
 from agent.discovery.library import simulated_machine
 from agent.ledger.ledger import Account
-from agent.model.errors import ConfigError, HardwareError, KubeletError, PlumblineError
+from agent.model.errors import (
+    ConfigError,
+    DriverReplacedError,
+    HardwareError,
+    KubeletError,
+    PlumblineError,
+)
 from agent.model.machine import Machine
 from agent.planning.dra_doors import unselected, waiting_for
 from agent.planning.snapshot import Snapshot
@@ -227,6 +233,7 @@ class Daemon:
             raise _translated(error) from error
         finally:
             self._afterwards.catch_up()
+            await self._xids.close()
             # The directory may have been taken and not yet been served.
             await self._plugins.close()
             await self._close_node()
@@ -243,6 +250,8 @@ class Daemon:
             logs.event("stopping")
             for task in background:
                 task.cancel()
+            # Before another instance can be in charge, which reads it.
+            await self._xids.close()
             # At once, not one after the other: both may have to wait for somebody.
             await asyncio.gather(self._plugins.close(), self._close_node(), self._windows.close())
             serving.cancel()
@@ -251,9 +260,7 @@ class Daemon:
         if self._cluster:
             self._cluster.close()
         doors = [self._dra.close()] if self._dra else []
-        await asyncio.gather(
-            self._orders.close(), self._sharing.close(), self._xids.flush(), *doors
-        )
+        await asyncio.gather(self._orders.close(), self._sharing.close(), *doors)
         await self._node.close()
 
     async def _take_over_and_serve(self) -> None:
@@ -283,7 +290,7 @@ class Daemon:
         """Take in what an earlier instance left."""
         summaries = _settled(self._resolved.config, self._machine).plumbline.nics.summary_dir
         await in_thread(self._nic_grants.load, Path(summaries))
-        self._node.remember_xids(await in_thread(self._xids.load))
+        self._node.remember_xids(await self._xids.load())
         await self._orders.take_in()
         await self._sharing.take_in()
         if self._dra:
@@ -303,7 +310,12 @@ class Daemon:
                 raise
             logs.error("driver_unreachable", error=error, doing="offering nothing, trying again")
             self._node.refresh()
-        await self._node.run()
+        try:
+            await self._node.run()
+        except DriverReplacedError:
+            # Another driver starts every GPU anew.
+            self._xids.keep({})
+            raise
 
     async def _follow_config(self) -> None:
         # From nothing known, so that the file is compared with what was read before the start.
@@ -312,7 +324,10 @@ class Daemon:
 
     def _begin_anew(self) -> None:
         """Do what a restart would, as far as pods do not notice."""
+        self._xids.forgive()
         self._node.forgive_xids()
+        if self._in_charge.is_set():
+            self._xids.keep(self._node.xids)
         self._reload("SIGHUP", look_anyway=True)
 
     def _reload(self, why: str, *, look_anyway: bool) -> None:

@@ -17,6 +17,10 @@ from agent.partition.written import forget, read_file, write_down
 from agent.telemetry import logs
 
 PATH = "/var/lib/plumbline/xids.json"
+# A disk may be full for a while.
+RETRY_S = 5.0
+# How long the end waits for a disk.
+CLOSE_S = 1.0
 
 
 class _File(Struct, frozen=True, kw_only=True):
@@ -33,19 +37,18 @@ class XidRecord:
         self._machine = machine
         self._path = machine.path(PATH)
         self._xids: Mapping[str, int] = {}
+        self._forgiven = False
         self._stirred = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._closed = False
 
-    def load(self) -> Mapping[str, int]:
-        """Return what was kept in this boot; blocks. What cannot be read counts as nothing."""
+    async def load(self) -> Mapping[str, int]:
+        """Return what was kept in this boot and not forgiven since this process began.
+
+        What cannot be read counts as nothing.
+        """
         try:
-            content = read_file(self._path)
-            if content is None:
-                return {}
-            file = msgspec.json.decode(content, type=_File)
-            # Also what is of another boot: that nothing is left of it is something new to keep.
-            self._xids = file.xids
-            return file.xids if file.boot == boot_id(self._machine) else {}
+            self._xids = await in_thread(self._get)
         except (HardwareError, OSError, ValueError, msgspec.DecodeError) as error:
             logs.error(
                 "xids_unreadable",
@@ -53,11 +56,15 @@ class XidRecord:
                 error=error,
                 doing="offering GPUs that an Xid may have marked before",
             )
-            return {}
+        return {} if self._forgiven else self._xids
+
+    def forgive(self) -> None:
+        """Take in that somebody says that what may be kept is mended; for before it is loaded."""
+        self._forgiven = True
 
     def keep(self, xids: Mapping[str, int]) -> None:
-        """Have these written down, soon."""
-        if xids != self._xids:
+        """Have these written down, soon; nothing once it is closed: somebody else keeps them."""
+        if xids != self._xids and not self._closed:
             self._xids = xids
             self._stirred.set()
 
@@ -65,25 +72,47 @@ class XidRecord:
         """Write whenever there is something new to keep, for ever."""
         while True:
             await self._stirred.wait()
-            await self.flush()
+            if not await self._flush():
+                await asyncio.sleep(RETRY_S)
 
-    async def flush(self) -> None:
-        """Write what has not been written yet."""
-        async with self._writing:
-            if self._stirred.is_set():
-                self._stirred.clear()
-                await self._write()
-
-    async def _write(self) -> None:
+    async def close(self) -> None:
+        """Write what has not been written yet, before another instance reads it."""
+        self._closed = True
         try:
-            await in_thread(self._put, self._xids)
-        except (HardwareError, OSError) as error:
-            logs.error(
-                "xids_not_kept",
-                path=str(self._path),
-                error=error,
-                doing="going on: after a restart of the agent these GPUs would be offered",
-            )
+            async with asyncio.timeout(CLOSE_S):
+                await self._flush()
+        except TimeoutError:
+            logs.error("xids_not_kept", path=str(self._path), error="the disk does not answer")
+
+    async def _flush(self) -> bool:
+        """Write what has not been written yet; return False where it still is not."""
+        async with self._writing:
+            if not self._stirred.is_set():
+                return True
+            xids = self._xids
+            try:
+                await in_thread(self._put, xids)
+            except (HardwareError, OSError) as error:
+                logs.error(
+                    "xids_not_kept",
+                    path=str(self._path),
+                    error=error,
+                    doing="trying again: a restarted agent would offer these GPUs",
+                )
+                return False
+            if self._xids is xids:
+                self._stirred.clear()
+            return True
+
+    def _get(self) -> Mapping[str, int]:
+        content = read_file(self._path)
+        if content is None:
+            return {}
+        file = msgspec.json.decode(content, type=_File)
+        if file.boot != boot_id(self._machine):
+            forget(self._path)
+            return {}
+        return file.xids
 
     def _put(self, xids: Mapping[str, int]) -> None:
         if not xids:

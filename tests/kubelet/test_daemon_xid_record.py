@@ -1,6 +1,8 @@
 """What an Xid has marked stays marked when the agent starts again."""
 
+import asyncio
 import json
+import shutil
 import signal
 
 import pytest
@@ -17,17 +19,30 @@ from agent.daemon import node
 node.STEADY_S = 0.3
 """
 
+TRYING_SOON = """
+from agent.daemon import xid_record
+
+xid_record.RETRY_S = 0.1
+"""
+
+
+def recorded(node):
+    """The GPUs that are written down."""
+    try:
+        return json.loads((node.machine / RECORD).read_text())["xids"].keys()
+    except (OSError, ValueError, TypeError):  # not there, or not written by an agent
+        return None
+
 
 async def marked(node, *gpus):
     """Have Xids mark GPUs, and wait until that is written down."""
+    folder = (node.machine / RECORD).parent
+    # The agent makes it when it has something to write.
+    folder.mkdir(parents=True, exist_ok=True)
     for gpu in gpus:
         machines.inject_xid(node.machine, str(gpu), 79)
-    record = node.machine / RECORD
     names = {node.uuid(gpu) for gpu in gpus}
-    await changed(
-        node.machine / "var/lib/plumbline",
-        lambda: record.exists() and json.loads(record.read_text())["xids"].keys() == names,
-    )
+    await changed(folder, lambda: recorded(node) == names)
 
 
 async def unhealthy(node):
@@ -66,8 +81,46 @@ async def test_a_mark_ends_with_the_boot():
         second = await node.serving()
 
         assert await unhealthy(node) == set()
+        assert recorded(node) is None
+        # The same again is something new.
+        await marked(node, 2)
         await node.stop(second)
-        assert not (node.machine / RECORD).exists()
+        await node.serving()
+        assert await unhealthy(node) == {2}
+
+
+async def test_an_instance_that_is_told_before_its_turn_that_all_is_mended_remembers_that():
+    async with simulated_node() as node:
+        first = await node.serving()
+        await marked(node, 2)
+        node.log.write_text("")
+        second = await node.start()
+        await node.logged("standing_by")
+        second.send_signal(signal.SIGHUP)
+        await node.logged("config_read")
+        assert recorded(node) == {node.uuid(2)}
+        first.kill()
+        await first.wait()
+
+        await node.kubelet.registered(GPU, times=2, timeout_s=SOON_S)
+        await node.kubelet.devices(
+            GPU, lambda now: all(each.healthy for each in now.values()), timeout_s=SOON_S
+        )
+        await changed(node.machine / "var/lib/plumbline", lambda: recorded(node) is None)
+
+
+async def test_another_driver_starts_every_gpu_anew():
+    async with simulated_node() as node:
+        process = await node.serving()
+        await marked(node, 2)
+        library = next(node.machine.rglob("libnvidia-ml.so.1")).resolve()
+        shutil.copy(library, library.with_name("newer"))
+        library.with_name("newer").replace(library)
+        machines.lose(node.machine, "7", silently=True)
+
+        assert await asyncio.wait_for(process.wait(), SOON_S) == 1
+        assert "the driver library was replaced" in node.log.read_text().splitlines()[-1]
+        assert recorded(node) is None
 
 
 async def test_a_gpu_that_comes_back_after_the_agent_started_is_trusted_after_a_while():
@@ -113,12 +166,14 @@ async def test_a_record_that_cannot_be_read_is_told_and_keeps_nobody_from_servin
         await marked(node, 2)
 
 
-async def test_a_disk_that_takes_no_record_keeps_nobody_from_marking():
+async def test_a_disk_that_takes_no_record_keeps_nobody_from_marking_and_is_tried_again():
     async with simulated_node() as node:
         (node.machine / RECORD).mkdir(parents=True)
-        await node.serving()
+        await node.serving(before=TRYING_SOON)
 
         machines.inject_xid(node.machine, "2", 79)
 
         assert await node.unhealthy(1, timeout_s=SOON_S) == {node.uuid(2)}
         await node.logged("xids_not_kept")
+        (node.machine / RECORD).rmdir()
+        await changed(node.machine / "var/lib/plumbline", lambda: recorded(node) == {node.uuid(2)})
