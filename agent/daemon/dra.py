@@ -252,7 +252,10 @@ class Dra:
         made_of = (id(snapshot), id(ledger), claims.changes, id(on_demand))
         if self._pool is None or self._pool_of != made_of:
             claimed = Claimed(
-                uuids=claims.held, devices=claims.allocated, addresses=claims.addresses
+                uuids=claims.held,
+                devices=claims.allocated,
+                addresses=claims.addresses,
+                looked_at=claims.looked_at,
             )
             self._pool_of = made_of
             # It keeps what it is made of, so that no other can get the same id.

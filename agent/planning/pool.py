@@ -66,6 +66,8 @@ class Claimed(Struct, frozen=True, kw_only=True):
     """Every device that a claim has, by name."""
     addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Where its GPUs were on the PCI bus, by UUID."""
+    looked_at: frozenset[str] = frozenset()
+    """Devices that claims have beside others only (``adminAccess``), by name."""
 
 
 class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
@@ -173,11 +175,25 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
         there = (*self._whole_devices, *self._cell_devices, *self._instances)
         names = {each.name for each in there}
         lost = (
-            lost_device(name, subject, self.claimed.addresses)
+            replace(
+                lost_device(name, subject, self.claimed.addresses),
+                consumes=self._consumed_by(subject),
+            )
             for name, subject in sorted(self.claimed.devices.items())
-            if name not in names
+            if name not in names | self.claimed.looked_at
         )
         return (*there, *lost)
+
+    def _consumed_by(self, subject: Subject) -> Mapping[str, Mapping[str, int]]:
+        """Return what a device draws on that is whole no more: the GPUs of it that are there."""
+        there = [uuid for uuid in gpus_of(subject) if uuid in self.gpus]
+        match subject:
+            case WholeGpus(gpus=(_,)) if there:
+                return self._consumed_whole(self.gpus[there[0]])
+            case WholeGpus() if there:
+                return node_consumption({uuid: self._parts(self.gpus[uuid]) for uuid in there})
+            case _:
+                return {}
 
     @cached_property
     def _whole(self) -> tuple[str, ...]:
@@ -286,6 +302,17 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
         }
         return foreign_instances(gpu, ours)
 
+    @cached_property
+    def _in_cells(self) -> frozenset[str]:
+        """GPUs that are in a cell, also in one of which others are lost."""
+        cells = [cell.gpus for cell in self._cells]
+        cells += [
+            subject.gpus
+            for subject in self.claimed.devices.values()
+            if isinstance(subject, WholeGpus) and len(subject.gpus) > 1
+        ]
+        return frozenset(uuid for gpus in cells for uuid in gpus if uuid in self.gpus)
+
     def _consumed_whole(self, gpu: Gpu) -> Mapping[str, Mapping[str, int]]:
         own = {}
         if (on_demand := self._dividable.get(gpu.uuid)) is not None:
@@ -293,8 +320,7 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
         return {**own, **self._of_node({gpu.uuid: self._parts(gpu)})}
 
     def _of_node(self, parts: Mapping[str, int]) -> Mapping[str, Mapping[str, int]]:
-        in_cells = {uuid for cell in self._cells for uuid in cell.gpus}
-        mine = {uuid: n for uuid, n in parts.items() if uuid in in_cells}
+        mine = {uuid: n for uuid, n in parts.items() if uuid in self._in_cells}
         return node_consumption(mine) if mine else {}
 
     def _parts(self, gpu: Gpu) -> int:
@@ -308,9 +334,8 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
             counter_set(self.gpus[uuid], each, self._foreign(self.gpus[uuid]))
             for uuid, each in sorted(self._dividable.items())
         ]
-        in_cells = {uuid for cell in self._cells for uuid in cell.gpus}
-        if in_cells:
-            whole = {uuid: self._parts(self.gpus[uuid]) for uuid in sorted(in_cells)}
+        if self._in_cells:
+            whole = {uuid: self._parts(self.gpus[uuid]) for uuid in sorted(self._in_cells)}
             sets.append(node_counters(whole))
         return tuple(each for each in sets if each.name in used)
 
@@ -321,7 +346,7 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
     def taints(self, subject: Subject) -> Mapping[str, str]:
         """Return what is wrong with a subject as taints: values by key."""
         found: dict[str, str] = {}
-        for uuid in _looked_at(subject):
+        for uuid in self._looked_at(subject):
             found |= self._taints(uuid)
         return found
 
@@ -342,8 +367,20 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
         return taints or {UNHEALTHY_TAINT: "true"}
 
     def _reason(self, subject: Subject) -> str | None:
-        found = (self.reason(uuid) for uuid in _looked_at(subject))
+        found = (self.reason(uuid) for uuid in self._looked_at(subject))
         return next((why for why in found if why is not None), None)
+
+    def _looked_at(self, subject: Subject) -> tuple[str, ...]:
+        """Return whose health decides: GPUs, or a MigInstance with its GPU.
+
+        While the driver does not say which instances a GPU has, none of them is lost.
+        """
+        if not isinstance(subject, ExistingInstance):
+            return gpus_of(subject)
+        gpu = self.snapshot.inventory.gpu(subject.gpu)
+        if gpu is not None and gpu.partition is None and (gpu.mig is None or gpu.mig.current):
+            return gpus_of(subject)
+        return (subject.uuid,)
 
     def held(self, subject: Subject) -> str | None:
         """Return by whom a subject is held through the device plugin."""
@@ -375,11 +412,6 @@ def _made(gpu: Gpu, around: Iterable[GpuInstance]) -> Iterator[MigInstance]:
     """Yield the MigInstances of a GPU that lie in these GPU instances."""
     ids = {each.id for each in around}
     return (each for each in mig_instances(gpu) if each.gpu_instance in ids)
-
-
-def _looked_at(subject: Subject) -> tuple[str, ...]:
-    """Return whose health decides: GPUs, or a MigInstance with its GPU."""
-    return (subject.uuid,) if isinstance(subject, ExistingInstance) else gpus_of(subject)
 
 
 def gpus_of(subject: Subject) -> tuple[str, ...]:

@@ -176,6 +176,13 @@ class Claims:
         }
 
     @property
+    def looked_at(self) -> frozenset[str]:
+        """Return the devices that claims have beside others only, by name."""
+        everyone = [each for claim in self._claims.values() for each in claim.devices]
+        own = {each.device for each in everyone if not each.admin}
+        return frozenset(each.device for each in everyone) - own
+
+    @property
     def addresses(self) -> Mapping[str, str]:
         """Return where GPUs of claims were on the PCI bus, by UUID."""
         return {

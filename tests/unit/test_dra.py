@@ -221,6 +221,16 @@ async def test_every_change_of_what_claims_have_is_told_after_a_restart_too(tmp_
     assert bench.told == [{"gpu-1"}, set()]
 
 
+async def test_what_claims_have_beside_others_only_is_told_apart(tmp_path):
+    bench = GpuClaimBench(tmp_path, snapshot())
+    await bench.prepare(bench.ref("u1", result("gpu-1")))
+    for uid, device in (("u2", "gpu-1"), ("u3", "gpu-2")):
+        await bench.prepared(bench.ref(uid, result(device, adminAccess=True)))
+
+    assert bench.claims.looked_at == {"gpu-2"}
+    assert bench.claims.addresses.keys() == {"GPU-1", "GPU-2"}
+
+
 async def test_a_specification_that_a_reboot_took_away_is_written_again(tmp_path):
     bench = GpuClaimBench(tmp_path, snapshot())
     ref = bench.ref("u1", result("gpu-1"))

@@ -194,6 +194,46 @@ def test_what_claims_have_stays_although_its_gpu_was_gone_before_the_agent_began
     assert found.health == dict.fromkeys(devices, "the driver no longer lists it")
 
 
+@pytest.mark.parametrize(
+    ("mode", "partition", "taints"),
+    [
+        (ON, None, {}),
+        (None, None, {}),
+        (OFF, None, {LOST_TAINT: "true"}),
+        (ON, Partition(profiles=H100, instances=()), {LOST_TAINT: "true"}),
+    ],
+)
+def test_an_instance_is_lost_when_the_driver_says_so_and_not_while_it_says_nothing(
+    mode, partition, taints
+):
+    devices = {"mig-0-1": ExistingInstance(gpu="GPU-0", uuid="MIG-0-1")}
+    seen = gpu(0, mig=mode, partition=partition)
+    found = pool(seen, claimed=Claimed(devices=devices))
+
+    assert {each.name: each.taints for each in found.offering.devices}["mig-0-1"] == taints
+    assert (found.health["mig-0-1"] is None) == (not taints)
+
+
+def test_what_is_left_of_a_lost_cell_is_drawn_on():
+    pair = ("GPU-0", "GPU-9")
+    claimed = Claimed(devices={cell_with(pair).name: WholeGpus(gpus=pair)})
+    found = pool(gpu(0), gpu(1), gpu(2), claimed=claimed, cells=[Cell.PAIR])
+
+    listed = {each.name: each for each in found.offering.devices}
+    (counters,) = found.offering.counter_sets
+    (drawn,) = listed[cell_with(pair).name].consumes.values()
+    (own,) = listed["gpu-0"].consumes.values()
+    assert drawn == own
+    assert drawn.items() <= counters.counters.items()
+
+
+def test_what_somebody_only_looks_at_does_not_stay():
+    devices = {"gpu-1": WholeGpus(gpus=("GPU-1",))}
+    found = pool(gpu(0), claimed=Claimed(devices=devices, looked_at=frozenset(devices)))
+
+    assert [each.name for each in found.offering.devices] == ["gpu-0"]
+
+
 def test_what_a_claim_has_is_not_ill_because_it_would_not_be_offered_now():
     devices = {"gpu-0": WholeGpus(gpus=("GPU-0",))}
     found = pool(divided(0), claimed=Claimed(devices=devices))
