@@ -61,6 +61,7 @@ class SlicePublisher:
         self._abilities = ApiAbilities()
         self._registrations = 0
         self._is_connected = False
+        self._connecting: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._published: Offering | None = None
         self._written: dict[str, Written] = {}
@@ -76,7 +77,9 @@ class SlicePublisher:
         self._pool = None
         self._registrations += 1
         self._is_connected = False
-        asyncio.get_running_loop().call_later(CONNECTED_S, self._connected)
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._connecting = asyncio.get_running_loop().call_later(CONNECTED_S, self._connected)
         self._wake.set()
 
     def _connected(self) -> None:
