@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
-import threading
 import time
 
 from testbed import components, images, prerequisites
@@ -36,7 +36,12 @@ def main() -> int:
 
 def _keep(cluster: Cluster, flags: list[str]) -> None:
     cluster.agent.start(*flags)
-    print(f"""
+    # An Event would be set by the very thread that waits for it, and may hold its lock.
+    told, tell = os.pipe()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: os.write(tell, b"."))
+    print(
+        f"""
 The agent runs; this is its node until Ctrl-C:
 
   export KUBECONFIG={cluster.plane.admin}
@@ -44,11 +49,10 @@ The agent runs; this is its node until Ctrl-C:
   .venv/bin/plumbline machine xid {cluster.machine.folder} 3 79
   tail -f {cluster.logs}/agent.log
   nsenter --target={cluster.world.pid} --mount --pid    # the node from inside
-""")
-    told = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: told.set())
-    told.wait()
+""",
+        flush=True,
+    )
+    os.read(told, 1)
     _tell("ending")
 
 
