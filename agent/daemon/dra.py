@@ -255,7 +255,7 @@ class Dra:
                 uuids=claims.held,
                 devices=claims.allocated,
                 addresses=claims.addresses,
-                looked_at=claims.looked_at,
+                admin_only=claims.admin_only,
             )
             self._pool_of = made_of
             # It keeps what it is made of, so that no other can get the same id.

@@ -41,6 +41,7 @@ class XidRecord:
         self._stirred = asyncio.Event()
         self._writing = asyncio.Lock()
         self._closed = False
+        self._trouble: str | None = None
 
     async def load(self) -> Mapping[str, int]:
         """Return what was kept in this boot and not forgiven since this process began.
@@ -93,16 +94,23 @@ class XidRecord:
             try:
                 await in_thread(self._put, xids)
             except (HardwareError, OSError) as error:
-                logs.error(
-                    "xids_not_kept",
-                    path=str(self._path),
-                    error=error,
-                    doing="trying again: a restarted agent would offer these GPUs",
-                )
+                self._note(str(error))
                 return False
+            self._note(None)
             if self._xids is xids:
                 self._stirred.clear()
             return True
+
+    def _note(self, trouble: str | None) -> None:
+        """Say once what keeps the disk from taking them."""
+        if trouble is not None and trouble != self._trouble:
+            logs.error(
+                "xids_not_kept",
+                path=str(self._path),
+                error=trouble,
+                doing="trying again: a restarted agent would offer these GPUs",
+            )
+        self._trouble = trouble
 
     def _get(self) -> Mapping[str, int]:
         content = read_file(self._path)

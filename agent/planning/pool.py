@@ -66,7 +66,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     """Every device that a claim has, by name."""
     addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Where its GPUs were on the PCI bus, by UUID."""
-    looked_at: frozenset[str] = frozenset()
+    admin_only: frozenset[str] = frozenset()
     """Devices that claims have beside others only (``adminAccess``), by name."""
 
 
@@ -180,7 +180,7 @@ class GpuPool(Struct, frozen=True, kw_only=True, dict=True):
                 consumes=self._consumed_by(subject),
             )
             for name, subject in sorted(self.claimed.devices.items())
-            if name not in names | self.claimed.looked_at
+            if name not in names | self.claimed.admin_only
         )
         return (*there, *lost)
 

@@ -176,7 +176,7 @@ class Claims:
         }
 
     @property
-    def looked_at(self) -> frozenset[str]:
+    def admin_only(self) -> frozenset[str]:
         """Return the devices that claims have beside others only, by name."""
         everyone = [each for claim in self._claims.values() for each in claim.devices]
         own = {each.device for each in everyone if not each.admin}

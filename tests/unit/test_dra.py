@@ -227,7 +227,7 @@ async def test_what_claims_have_beside_others_only_is_told_apart(tmp_path):
     for uid, device in (("u2", "gpu-1"), ("u3", "gpu-2")):
         await bench.prepared(bench.ref(uid, result(device, adminAccess=True)))
 
-    assert bench.claims.looked_at == {"gpu-2"}
+    assert bench.claims.admin_only == {"gpu-2"}
     assert bench.claims.addresses.keys() == {"GPU-1", "GPU-2"}
 
 

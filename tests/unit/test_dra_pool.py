@@ -229,7 +229,7 @@ def test_what_is_left_of_a_lost_cell_is_drawn_on():
 
 def test_what_somebody_only_looks_at_does_not_stay():
     devices = {"gpu-1": WholeGpus(gpus=("GPU-1",))}
-    found = pool(gpu(0), claimed=Claimed(devices=devices, looked_at=frozenset(devices)))
+    found = pool(gpu(0), claimed=Claimed(devices=devices, admin_only=frozenset(devices)))
 
     assert [each.name for each in found.offering.devices] == ["gpu-0"]
 
