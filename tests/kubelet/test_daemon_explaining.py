@@ -12,6 +12,7 @@ from daemon_process import GPU, changed, simulated_node
 
 from agent.cli.running_agent import NoAgentError, ask, socket_of
 from agent.model.errors import ConfigError
+from deviceplugin.files import identify_socket
 from deviceplugin.standin.pods import Container, Pod
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
@@ -133,8 +134,10 @@ async def test_a_killed_agents_socket_is_taken_over_and_nonsense_is_refused():
         daemon = await node.serving()
         daemon.kill()
         await daemon.wait()
-        await node.serving()
         path = socket_of(node.machine, None)
+        left = identify_socket(path)
+        await node.serving()
+        await changed(path.parent, lambda: identify_socket(path) not in (left, None))
 
         with pytest.raises(ConfigError, match=r"'weather'; what can be asked is claims, decisions"):
             await asyncio.to_thread(ask, path, ask="weather")
